@@ -1,0 +1,25 @@
+"""How the flow bends a grid of the base space."""
+
+from collections.abc import Iterator
+
+import torch
+
+from flowlab import plots
+from flowlab.callbacks.picture import Drawing, Picture
+from flowlab.data import ToyData
+from flowlab.flows import Flow
+
+
+class Grid(Picture):
+    """A regular grid of `num_lines` lines each way over [-3, 3]^2, before and after the flow."""
+
+    def __init__(self, every_n_epochs: int, num_lines: int):
+        super().__init__(every_n_epochs)
+        self.num_lines = num_lines
+
+    def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
+        across, along = torch.linspace(-3, 3, self.num_lines), torch.linspace(-3, 3, 200)
+        vertical = torch.stack(torch.meshgrid(across, along, indexing="ij"), dim=-1)
+        u = torch.stack((vertical, vertical.flip(-1)))
+        x, _ = flow.inverse(u.to(flow.base.loc))
+        yield "grid", plots.grid, u.numpy(), x.cpu().numpy(), data.target.extent

@@ -1,0 +1,16 @@
+"""Where the flow takes held-out data: the latents, which ought to be standard normal."""
+
+from collections.abc import Iterator
+
+from flowlab import plots
+from flowlab.callbacks.picture import Drawing, Picture
+from flowlab.data import ToyData
+from flowlab.flows import Flow
+
+
+class Latents(Picture):
+    """A histogram of each coordinate of u = f(x) for the validation points, against N(0, 1)."""
+
+    def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
+        u, _ = flow(data.val.to(flow.base.loc))
+        yield "latents", plots.latents, u.cpu().numpy()

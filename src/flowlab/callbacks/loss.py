@@ -1,0 +1,48 @@
+"""The loss curve, with the entropy as its floor."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from flowlab import plots
+from flowlab.callbacks.picture import Drawing, Picture
+from flowlab.data import ToyData
+from flowlab.flows import Flow
+
+
+class Loss(Picture):
+    """NLL of training and validation by epoch; the curve outlives a resume."""
+
+    def __init__(self, every_n_epochs: int):
+        super().__init__(every_n_epochs)
+        self.curve: dict[str, list[float]] = {"epoch": [], "train/nll": [], "val/nll": []}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not self.curve["epoch"]:
+            with torch.no_grad():
+                train, val = (
+                    -module.flow.log_prob(x.to(module.device)).mean()
+                    for x in (trainer.datamodule.train, trainer.datamodule.val)
+                )
+            self._append(0, train, val)
+        super().on_train_start(trainer, module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        self._append(trainer.current_epoch + 1, metrics["train/nll"], metrics["val/nll"])
+        super().on_train_epoch_end(trainer, module)
+
+    def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
+        yield "loss", plots.loss, *self.curve.values(), data.target.entropy
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.curve
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.curve = state_dict
+
+    def _append(self, *values: float) -> None:
+        for column, value in zip(self.curve.values(), values, strict=True):
+            column.append(float(value))

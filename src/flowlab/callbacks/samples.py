@@ -1,0 +1,29 @@
+"""Samples of the flow beside held-out data."""
+
+from collections.abc import Iterator
+
+import torch
+
+from flowlab import plots
+from flowlab.callbacks.picture import Drawing, Picture
+from flowlab.data import ToyData
+from flowlab.flows import Flow
+from flowlab.rng import generator
+
+
+class Samples(Picture):
+    """`num_samples` points drawn from the flow beside as many validation points, and the true modes.
+
+    The base noise is the same in every picture, so that the slider moves points, not noise.
+    """
+
+    def __init__(self, every_n_epochs: int, num_samples: int):
+        super().__init__(every_n_epochs)
+        self.num_samples = num_samples
+
+    def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
+        u = torch.randn(self.num_samples, flow.dim, generator=generator("callbacks/samples"))
+        x, _ = flow.inverse(u.to(flow.base.loc))
+        held_out = data.val[: self.num_samples].numpy()
+        modes, extent = data.target.modes.numpy(), data.target.extent
+        yield "samples", plots.samples, x.cpu().numpy(), held_out, modes, extent

@@ -1,0 +1,77 @@
+"""The data: points drawn from a target, and batches of them."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from flowlab.rng import generator
+from flowlab.targets import TARGETS
+
+EVAL_BATCH_SIZE = 10_000
+
+
+class ToyData(pl.LightningDataModule):
+    """Training, validation and test points drawn from a known target.
+
+    Each split has a generator of its own, from (seed, split), so that changing the number of
+    training points leaves the test points alone. A batch is one tensor, cut out of the whole;
+    each epoch's order is drawn from (order_seed, epoch), so that a resumed run goes on with the
+    order that it would have had.
+
+    Raises ValueError for a target that is not in `TARGETS`.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        num_train: int,
+        num_val: int,
+        num_test: int,
+        batch_size: int,
+        seed: int,
+        order_seed: int,
+    ):
+        super().__init__()
+        if target not in TARGETS:
+            raise ValueError(f"unknown target {target!r}; available: {', '.join(TARGETS)}")
+        self.target = TARGETS[target]()
+        self.batch_size = batch_size
+        self.order_seed = order_seed
+        self.train, self.val, self.test = (
+            self.target.sample(n, generator(f"data/{split}", seed))
+            for split, n in (("train", num_train), ("val", num_val), ("test", num_test))
+        )
+
+    def train_dataloader(self) -> "Batches":
+        return Batches(self.train, self.batch_size, lambda: self.order(self.trainer.current_epoch))
+
+    def val_dataloader(self) -> "Batches":
+        return Batches(self.val, EVAL_BATCH_SIZE)
+
+    def test_dataloader(self) -> "Batches":
+        return Batches(self.test, EVAL_BATCH_SIZE)
+
+    def order(self, epoch: int) -> Tensor:
+        """The order in which an epoch visits the training points: (num_train,)."""
+        return torch.randperm(len(self.train), generator=generator("order", self.order_seed, epoch))
+
+
+class Batches:
+    """Slices of a tensor, (batch_size, D) each and the last maybe shorter, in a given order."""
+
+    def __init__(
+        self, points: Tensor, batch_size: int, order: Callable[[], Tensor] | None = None
+    ):
+        self.points = points
+        self.batch_size = batch_size
+        self.order = order
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.points) / self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        points = self.points if self.order is None else self.points[self.order()]
+        return iter(points.split(self.batch_size))

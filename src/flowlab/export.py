@@ -1,0 +1,77 @@
+"""flow.safetensors: a flow's weights, and its configuration as JSON in the metadata."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+
+from flowlab.files import write_whole
+from flowlab.flows import Flow, build_flow
+
+FORMAT = 1
+DTYPES = {"F32": torch.float32, "F64": torch.float64}
+
+
+def save(flow: Flow, path: str | Path) -> None:
+    """Write a flow that `build_flow` made; `load` gives it back to the bit."""
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in flow.state_dict().items()}
+    metadata = {"flowlab": json.dumps({"format": FORMAT, "flow": flow.config})}
+    write_whole(Path(path), to_bytes(tensors, metadata))
+
+
+def load(path: str | Path) -> Flow:
+    """Load a flow from a run directory or a flow.safetensors file, on the CPU.
+
+    The file can name nothing but a flow of the closed table `FLOWS` and plain numbers for it. Its
+    table of tensors is compared with what the configuration implies before any is read.
+
+    Raises FileNotFoundError, or ValueError for a file that is not a flow.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "flow.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected a run directory or a flow.safetensors")
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = _config(file.metadata())
+            names = list(file.keys())
+            slices = {name: file.get_slice(name) for name in names}
+            table = {name: (s.get_shape(), s.get_dtype()) for name, s in slices.items()}
+            dtype = _dtype(table)
+            if config.get("num_flows", 0) > len(table):
+                raise ValueError(f"num_flows={config['num_flows']} with {len(table)} tensors")
+            with torch.device("meta"):
+                expected = build_flow(**config).state_dict()
+            if {name: list(t.shape) for name, t in expected.items()} != {
+                name: shape for name, (shape, _) in table.items()
+            }:
+                raise ValueError("its tensors are not those of its configuration")
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: not a flow that flowlab can load: {error}") from error
+    with torch.random.fork_rng(devices=[]):
+        flow = build_flow(**config).to(dtype)
+    flow.load_state_dict(tensors)
+    return flow
+
+
+def _config(metadata: dict[str, str] | None) -> dict[str, Any]:
+    content = json.loads((metadata or {}).get("flowlab", "null"))
+    if not isinstance(content, dict) or content.keys() != {"format", "flow"}:
+        raise ValueError("no flow configuration in its metadata")
+    if content["format"] != FORMAT:
+        raise ValueError(f"format {content['format']!r}; this version reads {FORMAT}")
+    if not isinstance(content["flow"], dict):
+        raise ValueError("its flow configuration is not a table")
+    return content["flow"]
+
+
+def _dtype(table: dict[str, tuple[list[int], str]]) -> torch.dtype:
+    kinds = {kind for _, kind in table.values()}
+    if len(kinds) != 1 or not kinds <= DTYPES.keys():
+        raise ValueError(f"tensors of type {', '.join(sorted(kinds))}; one of {', '.join(DTYPES)} needed")
+    return DTYPES[kinds.pop()]

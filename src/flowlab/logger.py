@@ -1,0 +1,114 @@
+"""What TensorBoard gets: scalars, pictures, the configuration and an HParams entry."""
+
+import json
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from matplotlib.figure import Figure
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import (
+    HParamsPluginData,
+    SessionEndInfo,
+    SessionStartInfo,
+)
+from torch.utils.tensorboard import SummaryWriter
+
+from flowlab.painter import Painter
+
+IMAGE_SIZE = {"height": 500, "width": 1000, "colorspace": 4}
+
+
+class RunLogger(Logger):
+    """Writes one event file into the run directory, and the last of each picture into plots/.
+
+    The horizontal axis counts finished epochs: 0 is before the training.
+    """
+
+    def __init__(self, run_dir: Path):
+        super().__init__()
+        self.run_dir = run_dir
+        self.start_time = time.time()
+        self.writer = SummaryWriter(run_dir)
+        self.painter = Painter()
+        self.writer.add_custom_scalars(
+            {"NLL": {"training and validation": ["Multiline", ["train/nll", "val/nll"]]}}
+        )
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        epoch = int(metrics.pop("epoch")) + 1
+        for tag, value in metrics.items():
+            self.writer.add_scalar(tag, value, epoch)
+        self._add_finished_pictures()
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any) -> None:
+        """Nothing: hyperparameters are written once, with their result, by `log_result`."""
+
+    def log_config(self, yaml: str) -> None:
+        """Write the whole configuration as text."""
+        self.writer.add_text("config", "    " + yaml.replace("\n", "\n    "))
+
+    def log_picture(self, name: str, epoch: int, plot: Callable[..., Figure], *args: Any) -> None:
+        """Draw plot(*args) in the background, for plots/<name>.png and for the slider of `name`."""
+        path = self.run_dir / "plots" / f"{name}.png"
+        self.painter.paint((name, epoch), path, plot, *args)
+        self._add_finished_pictures()
+
+    def log_result(
+        self, config: dict[str, bool | float | str], metrics: dict[str, float], epoch: int
+    ) -> None:
+        """Write the final metrics, once each, and an HParams entry that joins them to the configuration.
+
+        Runs that differ in their seed alone share a group. There is no experiment entry, so that
+        TensorBoard collects the columns from all runs that it sees.
+        """
+        for tag, value in metrics.items():
+            self.writer.add_scalar(tag, value, epoch)
+        group = json.dumps({k: v for k, v in sorted(config.items()) if k != "seed"})
+        start = SessionStartInfo(group_name=group, start_time_secs=self.start_time)
+        for key, value in config.items():
+            if isinstance(value, bool):
+                start.hparams[key].bool_value = value
+            elif isinstance(value, int | float):
+                start.hparams[key].number_value = value
+            else:
+                start.hparams[key].string_value = value
+        end = SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
+        self._add_hparams(metadata.SESSION_START_INFO_TAG, session_start_info=start)
+        self._add_hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end)
+
+    def finalize(self, status: str) -> None:
+        self._add_finished_pictures()
+        self.writer.flush()
+
+    def close(self, wait: bool) -> None:
+        """Close the event file and stop drawing; with `wait`, after the last picture."""
+        try:
+            self._add_finished_pictures(wait)
+        finally:
+            self.painter.cancel()
+            self.writer.close()
+
+    def _add_finished_pictures(self, wait: bool = False) -> None:
+        for (name, epoch), png in self.painter.finished(wait):
+            image = Summary.Image(encoded_image_string=png, **IMAGE_SIZE)
+            self._add(Summary.Value(tag=name, image=image), epoch)
+
+    def _add_hparams(self, tag: str, **info: SessionStartInfo | SessionEndInfo) -> None:
+        plugin_data = metadata.create_summary_metadata(HParamsPluginData(**info))
+        self._add(Summary.Value(tag=tag, metadata=plugin_data, tensor=metadata.NULL_TENSOR))
+
+    def _add(self, value: Summary.Value, step: int | None = None) -> None:
+        self.writer.file_writer.add_summary(Summary(value=[value]), step)

@@ -1,0 +1,80 @@
+"""A process that draws pictures, so that the training does not wait for them.
+
+It imports matplotlib but not torch, and there is one for the whole program.
+"""
+
+import atexit
+import gc
+import io
+import multiprocessing as mp
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from flowlab.files import write_whole
+
+
+class Painter:
+    """Draws pictures one after the other in the background.
+
+    `paint` returns at once. `finished` gives the pictures that are done, as (tag, PNG) and in the
+    order in which they were asked for; an exception in drawing is raised there.
+    """
+
+    def __init__(self) -> None:
+        self._pending: deque[tuple[Any, Future[bytes]]] = deque()
+
+    def paint(self, tag: Any, path: Path, plot: Callable[..., Figure], *args: Any) -> None:
+        """Draw plot(*args), save it at `path` as PNG and keep it for `finished` under `tag`."""
+        self._pending.append((tag, _pool().submit(_paint, path, plot, args)))
+
+    def finished(self, wait: bool = False) -> list[tuple[Any, bytes]]:
+        """The pictures that are done, in order; with `wait`, all of them."""
+        done = []
+        while self._pending and (wait or self._pending[0][1].done()):
+            tag, future = self._pending.popleft()
+            done.append((tag, future.result()))
+        return done
+
+    def cancel(self) -> None:
+        """Drop what is not drawn yet."""
+        for _, future in self._pending:
+            future.cancel()
+
+
+def start() -> None:
+    """Start the process ahead of the first picture, to import matplotlib while others import torch."""
+    _pool().submit(gc.freeze)
+
+
+@cache
+def _pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp.get_context("spawn"), initializer=_initialise)
+
+
+def _initialise() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training's business
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    atexit.register(os._exit, 0)  # at once: the program waits for this process at its end
+
+
+def _leave_with_parent() -> None:
+    parent = mp.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _paint(path: Path, plot: Callable[..., Figure], args: tuple[Any, ...]) -> bytes:
+    png = io.BytesIO()
+    plot(*args).savefig(png, format="png")
+    write_whole(path, png.getvalue())
+    return png.getvalue()
