@@ -1,4 +1,4 @@
-"""Train a normalizing flow: python train.py [key=value ...]; python train.py --help lists the keys."""
+"""Train a normalizing flow: python train.py [key=value ...]; --help lists the keys."""
 
 import gc
 
@@ -12,11 +12,12 @@ from omegaconf import DictConfig  # noqa: E402
 
 from flowlab.command_line import one_line_errors, print_help  # noqa: E402
 
-CONF = Path(__file__).parent / "conf"
+CONF = Path(__file__).resolve().parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
+    """Train the flow of a configuration that Hydra has composed and `Validate` has checked."""
     from flowlab import painter
 
     painter.start()  # its imports run beside those of the next line
@@ -28,8 +29,8 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    if {"-h", "--help"} & set(sys.argv):
-        print_help(CONF)
-    else:
-        with one_line_errors(CONF):
+    with one_line_errors(CONF):
+        if {"-h", "--help"} & set(sys.argv):
+            print_help(CONF, [word for word in sys.argv[1:] if not word.startswith("-")])
+        else:
             main()

@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from flowlab.config import ConfigError, flatten, validate
 
+USER_ERRORS = (ConfigError, HydraException, OmegaConfBaseException)
+
 
 class Refused(BaseException):
-    """Carries a ConfigError, its cause, through Hydra, which swallows Exceptions of its callbacks."""
+    """Carries a user's error through Hydra, which swallows the Exceptions of its callbacks."""
 
 
 class Validate(Callback):
@@ -28,22 +30,24 @@ class Validate(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             validate(config)
-        except ConfigError as error:
+        except USER_ERRORS as error:
             raise Refused from error
 
 
 @contextmanager
 def one_line_errors(conf: Path) -> Iterator[None]:
-    """Turn a user's mistake into one line and exit status 2; HYDRA_FULL_ERROR=1 keeps the traceback."""
+    """One line and exit status 2 for a user's mistake; HYDRA_FULL_ERROR=1 keeps the traceback."""
     keep_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
     try:
         yield
-    except (Refused, ConfigError, HydraException, OmegaConfBaseException) as caught:
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (Refused, *USER_ERRORS) as caught:
         error = caught.__cause__ if isinstance(caught, Refused) else caught
         assert error is not None
         if keep_traceback:
-            raise error
+            raise error from None
         print(f"error: {explain(error, conf)}", file=sys.stderr)
         sys.exit(2)
 
@@ -52,40 +56,44 @@ def explain(error: BaseException, conf: Path) -> str:
     """One line on what is wrong and what is allowed."""
     text = str(error)
     if match := re.match(r"Could not (override|delete from config)[^']*'([^']+)'", text):
-        key = match[2]
-        return f"{key}: no such key; {_near(key, _keys(conf))}"
+        return f"{match[2]}: no such key; {_near(match[2], conf)}"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, choice = match[1], match[2]
-        choices = sorted(path.stem for path in (conf / group).glob("*.yaml"))
-        return f"{group}={choice}: no such choice; available: {', '.join(choices)}"
+        return f"{group}={choice}: no such choice; available: {', '.join(_choices(conf / group))}"
+    if match := re.match(r"Error parsing override '([^']*)'", text):
+        return f"{match[1]}: expected key=value or group=choice; see python train.py --help"
     return " ".join(text.split())
 
 
-def print_help(conf: Path) -> None:
-    """Usage, groups and keys; Hydra's own --help takes twice as long, re-reading itself per group."""
-    groups = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in conf.iterdir()}
+def print_help(conf: Path, overrides: list[str]) -> None:
+    """Usage, groups and keys. Hydra's own --help takes half as long again."""
     print("Train a normalizing flow:  python train.py [key=value ...] [group=choice ...]\n")
     print("  python train.py num_flows=8             change one thing")
     print("  python train.py -m num_flows=2,4,8      one run for each value")
     print("  python train.py experiment=fast         a preset")
     print("  python train.py --hydra-help            flags of the command line\n\nGroups:")
-    for group, choices in sorted(groups.items()):
-        if choices:
-            print(f"  {group}={'|'.join(choices)}")
-    print(f"\nKeys, with what they are now:\n\n{OmegaConf.to_yaml(_compose(conf))}", end="")
+    for group in sorted(path for path in conf.iterdir() if path.is_dir()):
+        print(f"  {group.name}={'|'.join(_choices(group))}")
+    print(f"\nKeys, with their values:\n\n{OmegaConf.to_yaml(_compose(conf, overrides))}", end="")
 
 
-def _compose(conf: Path) -> DictConfig:
+def _choices(group: Path) -> list[str]:
+    return sorted(path.stem for path in group.glob("*.yaml"))
+
+
+def _compose(conf: Path, overrides: Sequence[str] = ()) -> DictConfig:
     with initialize_config_dir(str(conf), version_base="1.3"):
-        return compose("train")
+        return compose("train", list(overrides))
 
 
-def _keys(conf: Path) -> list[str]:
-    leaves = [key for key, _ in flatten(OmegaConf.to_container(_compose(conf)))]
-    parents = {key.rsplit(".", 1)[0] for key in leaves if "." in key}
-    return leaves + sorted(parents)
-
-
-def _near(key: str, keys: list[str]) -> str:
-    near = difflib.get_close_matches(key, keys, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(near)}?" if near else "see python train.py --help"
+def _near(key: str, conf: Path) -> str:
+    """Suggest keys that look like this one, as a whole or in their last part."""
+    named: dict[str, list[str]] = {}
+    for leaf, value in flatten(OmegaConf.to_container(_compose(conf))):
+        if not leaf.endswith("_") and not str(value).startswith("${"):
+            parent = leaf.rpartition(".")[0]
+            for name, full in ((leaf, leaf), (leaf.rpartition(".")[2], leaf), (parent, parent)):
+                named.setdefault(name, []).append(full)
+    near = difflib.get_close_matches(key, named, n=2, cutoff=0.75)
+    keys = list(dict.fromkeys(full for name in near for full in named[name]))[:3]
+    return f"did you mean {' or '.join(keys)}?" if keys else "see python train.py --help"

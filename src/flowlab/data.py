@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import lightning.pytorch as pl
 import torch
@@ -46,13 +47,16 @@ class ToyData(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> "Batches":
-        return Batches(self.train, self.batch_size, lambda: self.order(self.trainer.current_epoch))
+        return Batches(self.train, self.batch_size, self._current_order)
 
     def val_dataloader(self) -> "Batches":
         return Batches(self.val, EVAL_BATCH_SIZE)
 
     def test_dataloader(self) -> "Batches":
         return Batches(self.test, EVAL_BATCH_SIZE)
+
+    def _current_order(self) -> Tensor:
+        return self.order(cast(pl.Trainer, self.trainer).current_epoch)
 
     def order(self, epoch: int) -> Tensor:
         """The order in which an epoch visits the training points: (num_train,)."""
@@ -62,9 +66,7 @@ class ToyData(pl.LightningDataModule):
 class Batches:
     """Slices of a tensor, (batch_size, D) each and the last maybe shorter, in a given order."""
 
-    def __init__(
-        self, points: Tensor, batch_size: int, order: Callable[[], Tensor] | None = None
-    ):
+    def __init__(self, points: Tensor, batch_size: int, order: Callable[[], Tensor] | None = None):
         self.points = points
         self.batch_size = batch_size
         self.order = order
@@ -74,4 +76,4 @@ class Batches:
 
     def __iter__(self) -> Iterator[Tensor]:
         points = self.points if self.order is None else self.points[self.order()]
-        return iter(points.split(self.batch_size))
+        return iter(torch.split(points, self.batch_size))

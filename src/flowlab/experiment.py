@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowlab import export
 from flowlab.callbacks.checkpoint import PatientIO
-from flowlab.config import checkpoint_file, flatten, validate
+from flowlab.config import ConfigError, checkpoint_file, flatten, validate
 from flowlab.data import ToyData
 from flowlab.files import write_whole
 from flowlab.flows import Flow, build_flow
@@ -36,8 +36,10 @@ def train(cfg: DictConfig) -> Metrics:
     validate(cfg)
     torch.set_num_threads(cfg.num_threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec", FutureWarning)  # Lightning's
-    run_dir = Path(cfg.run_dir)
+    warnings.filterwarnings(
+        "ignore", "`isinstance.treespec, LeafSpec", FutureWarning
+    )  # Lightning's
+    run_dir = Path(str(cfg.run_dir))
 
     data: ToyData = instantiate(cfg.data)
     flow = _initial_flow(cfg, data.target.dim)
@@ -77,7 +79,11 @@ def train(cfg: DictConfig) -> Metrics:
         metrics["best_epoch"] = checkpoint.best_epoch if checkpoint else trainer.current_epoch
         metrics["status"] = "completed"
         export.save(flow, run_dir / "flow.safetensors")
-        result = {k.replace("train/", "best/train/").replace("val/", "best/val/"): v for k, v in metrics.items() if "/" in k}
+        result = {
+            k.replace("train/", "best/train/").replace("val/", "best/val/"): v
+            for k, v in metrics.items()
+            if "/" in k
+        }
         logger.log_result(_hparams(cfg), result, trainer.current_epoch)
     except SystemExit as stop:  # how Lightning leaves a fit on Ctrl-C
         metrics["status"] = "interrupted"
@@ -93,7 +99,10 @@ def train(cfg: DictConfig) -> Metrics:
 def _initial_flow(cfg: DictConfig, dim: int) -> Flow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("initialisation", cfg.seed).initial_seed())
-        return build_flow(dim=dim, **cfg.flow)
+        try:
+            return build_flow(dim=dim, **cfg.flow)
+        except ValueError as error:
+            raise ConfigError(f"flow: {error}") from error
 
 
 def _hparams(cfg: DictConfig) -> dict[str, bool | float | str]:
@@ -110,7 +119,7 @@ def _hparams(cfg: DictConfig) -> dict[str, bool | float | str]:
 
 
 def _report(metrics: Metrics, run_dir: Path) -> str:
-    run = os.path.relpath(run_dir)
+    run = Path(os.path.relpath(run_dir))
     rows = {
         "test NLL": f"{metrics['test/nll']:.4f} nats",
         "entropy": f"{metrics['test/entropy']:.4f} nats",
@@ -118,8 +127,7 @@ def _report(metrics: Metrics, run_dir: Path) -> str:
         "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}",
         "parameters": f"{metrics['params']}",
         "seconds": f"{metrics['seconds']:.1f}",
-        "run": run,
+        "run": str(run),
     }
     table = "\n".join(f"{name:<12}{value}" for name, value in rows.items())
-    logdir = os.path.dirname(run) or "."
-    return f"{table}\n\ntensorboard --logdir {logdir} --samples_per_plugin images=0"
+    return f"{table}\n\ntensorboard --logdir {run.parent} --samples_per_plugin images=0"

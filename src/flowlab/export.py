@@ -34,7 +34,9 @@ def load(path: str | Path) -> Flow:
     if path.is_dir():
         path = path / "flow.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected a run directory or a flow.safetensors")
+        raise FileNotFoundError(
+            f"{path}: no such file; expected a run directory or a flow.safetensors"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             config = _config(file.metadata())
@@ -73,5 +75,7 @@ def _config(metadata: dict[str, str] | None) -> dict[str, Any]:
 def _dtype(table: dict[str, tuple[list[int], str]]) -> torch.dtype:
     kinds = {kind for _, kind in table.values()}
     if len(kinds) != 1 or not kinds <= DTYPES.keys():
-        raise ValueError(f"tensors of type {', '.join(sorted(kinds))}; one of {', '.join(DTYPES)} needed")
+        raise ValueError(
+            f"tensors of type {', '.join(sorted(kinds))}; one of {', '.join(DTYPES)} needed"
+        )
     return DTYPES[kinds.pop()]

@@ -5,7 +5,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch.loggers import Logger
 from matplotlib.figure import Figure
@@ -16,7 +16,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
     SessionEndInfo,
     SessionStartInfo,
 )
-from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard import FileWriter, SummaryWriter
 
 from flowlab.painter import Painter
 
@@ -69,22 +69,18 @@ class RunLogger(Logger):
     def log_result(
         self, config: dict[str, bool | float | str], metrics: dict[str, float], epoch: int
     ) -> None:
-        """Write the final metrics, once each, and an HParams entry that joins them to the configuration.
+        """Write the final metrics once, and an HParams entry that joins them to the configuration.
 
         Runs that differ in their seed alone share a group. There is no experiment entry, so that
         TensorBoard collects the columns from all runs that it sees.
         """
-        for tag, value in metrics.items():
-            self.writer.add_scalar(tag, value, epoch)
+        for tag, metric in metrics.items():
+            self.writer.add_scalar(tag, metric, epoch)
         group = json.dumps({k: v for k, v in sorted(config.items()) if k != "seed"})
         start = SessionStartInfo(group_name=group, start_time_secs=self.start_time)
         for key, value in config.items():
-            if isinstance(value, bool):
-                start.hparams[key].bool_value = value
-            elif isinstance(value, int | float):
-                start.hparams[key].number_value = value
-            else:
-                start.hparams[key].string_value = value
+            kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
+            setattr(start.hparams[key], kind, value)
         end = SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
         self._add_hparams(metadata.SESSION_START_INFO_TAG, session_start_info=start)
         self._add_hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end)
@@ -111,4 +107,4 @@ class RunLogger(Logger):
         self._add(Summary.Value(tag=tag, metadata=plugin_data, tensor=metadata.NULL_TENSOR))
 
     def _add(self, value: Summary.Value, step: int | None = None) -> None:
-        self.writer.file_writer.add_summary(Summary(value=[value]), step)
+        cast(FileWriter, self.writer.file_writer).add_summary(Summary(value=[value]), step)

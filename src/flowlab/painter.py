@@ -51,7 +51,7 @@ class Painter:
 
 
 def start() -> None:
-    """Start the process ahead of the first picture, to import matplotlib while others import torch."""
+    """Start the process ahead of the first picture, so that its imports run beside others."""
     _pool().submit(gc.freeze)
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from mpl_toolkits.mplot3d import Axes3D
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
@@ -39,9 +40,16 @@ def surface(axis: Array, learned: Array, true: Array, title: str) -> Figure:
     figure = _figure(title)
     height = 1.05 * true.max()
     for i, (values, name) in enumerate(((learned, "learned"), (true, "true"))):
-        ax = figure.add_axes((0.02 + 0.48 * i, 0.02, 0.46, 0.84), projection="3d")
+        ax = Axes3D(figure, (0.02 + 0.48 * i, 0.02, 0.46, 0.84))
+        figure.add_axes(ax)
         ax.plot_surface(
-            *np.meshgrid(axis, axis), values, cmap=COLORMAP, vmin=0, vmax=height, rcount=48, ccount=48
+            *np.meshgrid(axis, axis),
+            values,
+            cmap=COLORMAP,
+            vmin=0,
+            vmax=height,
+            rcount=48,
+            ccount=48,
         )
         ticks = np.linspace(axis[0], axis[-1], 5)
         ax.set(title=f"{name} density", xlabel="$x_1$", ylabel="$x_2$", xticks=ticks, yticks=ticks)
@@ -55,8 +63,16 @@ def samples(drawn: Array, held_out: Array, modes: Array, limit: float, title: st
     figure, axes = _side_by_side(title)
     panels = (drawn, "samples of the flow", BLUE), (held_out, "held-out data", GREEN)
     for ax, (points, name, color) in zip(axes, panels, strict=True):
-        ax.scatter(*points.T, s=9, alpha=0.5, color=color, linewidths=0)
-        ax.scatter(*modes.T, s=110, marker="X", color=RED, edgecolors="white", label="true modes")
+        ax.scatter(points[:, 0], points[:, 1], s=9, alpha=0.5, color=color, linewidths=0)
+        ax.scatter(
+            modes[:, 0],
+            modes[:, 1],
+            s=110,
+            marker="X",
+            color=RED,
+            edgecolors="white",
+            label="true modes",
+        )
         ax.legend(loc="upper left")
         _plane(ax, name, limit)
     return figure
@@ -103,8 +119,16 @@ def latents(u: Array, title: str) -> Figure:
     t = np.linspace(-4, 4, 200)
     normal = np.exp(-0.5 * t**2) / np.sqrt(2 * np.pi)
     for i, (ax, values) in enumerate(zip(axes, u.T, strict=True), start=1):
-        ax.hist(values, bins=np.linspace(-4, 4, 51), density=True, histtype="stepfilled",
-            color=BLUE, alpha=0.6, label="latents")
+        ax.hist(
+            values,
+            bins=50,
+            range=(-4, 4),
+            density=True,
+            histtype="stepfilled",
+            color=BLUE,
+            alpha=0.6,
+            label="latents",
+        )
         ax.plot(t, normal, color=RED, label="standard normal")
         ax.set(xlim=(-4, 4), ylim=(0, 0.8), xlabel=f"$u_{i}$", ylabel="density")
         ax.legend(loc="upper right")
@@ -117,7 +141,9 @@ def _figure(title: str) -> Figure:
     return figure
 
 
-def _side_by_side(title: str, left: tuple[float, float] = (0.08, 0.58)) -> tuple[Figure, list[Axes]]:
+def _side_by_side(
+    title: str, left: tuple[float, float] = (0.08, 0.58)
+) -> tuple[Figure, list[Axes]]:
     figure = _figure(title)
     return figure, [figure.add_axes((x, 0.12, 0.37, 0.74)) for x in left]
 

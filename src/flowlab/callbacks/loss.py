@@ -5,9 +5,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor
 
 from flowlab import plots
-from flowlab.callbacks.picture import Drawing, Picture
+from flowlab.callbacks.picture import Drawing, Picture, parts
 from flowlab.data import ToyData
 from flowlab.flows import Flow
 
@@ -21,10 +22,10 @@ class Loss(Picture):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self.curve["epoch"]:
+            flow, data = parts(trainer, module)
             with torch.no_grad():
                 train, val = (
-                    -module.flow.log_prob(x.to(module.device)).mean()
-                    for x in (trainer.datamodule.train, trainer.datamodule.val)
+                    -flow.log_prob(x.to(flow.base.loc)).mean() for x in (data.train, data.val)
                 )
             self._append(0, train, val)
         super().on_train_start(trainer, module)
@@ -35,7 +36,8 @@ class Loss(Picture):
         super().on_train_epoch_end(trainer, module)
 
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
-        yield "loss", plots.loss, *self.curve.values(), data.target.entropy
+        epochs, train, val = self.curve.values()
+        yield "loss", plots.loss, epochs, train, val, data.target.entropy
 
     def state_dict(self) -> dict[str, Any]:
         return self.curve
@@ -43,6 +45,6 @@ class Loss(Picture):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve = state_dict
 
-    def _append(self, *values: float) -> None:
+    def _append(self, *values: float | Tensor) -> None:
         for column, value in zip(self.curve.values(), values, strict=True):
             column.append(float(value))

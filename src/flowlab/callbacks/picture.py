@@ -12,8 +12,15 @@ from matplotlib.figure import Figure
 from flowlab.data import ToyData
 from flowlab.flows import Flow
 from flowlab.logger import RunLogger
+from flowlab.module import MaximumLikelihood
 
+# name, plot, arrays
 Drawing = tuple[str, Callable[..., Figure], *tuple[Any, ...]]
+
+
+def parts(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Flow, ToyData]:
+    """The flow in training and its data."""
+    return cast(MaximumLikelihood, module).flow, cast(Any, trainer).datamodule
 
 
 class Picture(Callback, ABC):
@@ -29,7 +36,7 @@ class Picture(Callback, ABC):
 
     @abstractmethod
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
-        """Yield (name, plot, *arrays) for each picture; the plot is also given a title, at the end."""
+        """Yield (name, plot, *arrays) for each picture; the plot is given a title after them."""
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._log(trainer, module)
@@ -53,10 +60,10 @@ class Picture(Callback, ABC):
         epoch: int | None = None,
         title: str | None = None,
     ) -> None:
-        flow, data = cast(Flow, module.flow), cast(ToyData, trainer.datamodule)
+        flow, data = parts(trainer, module)
         epoch = trainer.current_epoch if epoch is None else epoch
         if title is None:
-            nll = -flow.log_prob(data.val.to(module.device)).mean()
+            nll = -flow.log_prob(data.val.to(flow.base.loc)).mean()
             title = f"epoch {epoch}: validation NLL {nll:.3f} nats"
         for name, plot, *arrays in self.draw(flow, data):
             cast(RunLogger, trainer.logger).log_picture(name, epoch, plot, *arrays, title)

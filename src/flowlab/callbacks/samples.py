@@ -12,7 +12,7 @@ from flowlab.rng import generator
 
 
 class Samples(Picture):
-    """`num_samples` points drawn from the flow beside as many validation points, and the true modes.
+    """`num_samples` points from the flow beside as many validation points, and the true modes.
 
     The base noise is the same in every picture, so that the slider moves points, not noise.
     """

@@ -34,7 +34,9 @@ def build_flow(name: str, dim: int, **options: Any) -> Flow:
     for key, value in values.items():
         kind = type(defaults.get(key, 0))
         if type(value) not in (kind, int):
-            raise ValueError(f"{key} of flow {name!r} must be of type {kind.__name__}, got {value!r}")
+            raise ValueError(
+                f"{key} of flow {name!r} must be of type {kind.__name__}, got {value!r}"
+            )
     flow = FLOWS[name](**values)
     flow.config = {"name": name, **values}
     return flow

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,9 @@ class StackedMLP(nn.Module):
         yield from zip(*(p.unbind() for p in (*self.weights, *self.biases)), strict=True)
 
 
-def mlp(x: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, b1: Tensor, b2: Tensor, b3: Tensor) -> Tensor:
+def mlp(
+    x: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, b1: Tensor, b2: Tensor, b3: Tensor
+) -> Tensor:
     """An MLP with two hidden layers of ReLU units."""
     hidden = F.linear(x, w1, b1).relu_()
     hidden = F.linear(hidden, w2, b2).relu_()
@@ -47,7 +50,7 @@ def mlp(x: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, b1: Tensor, b2: Tensor, b
 
 
 class AffineCoupling(Transform):
-    """A chain of affine coupling layers with the masks [1, 0, 1, 0, ...] and [0, 1, 0, 1, ...] in turn.
+    """A chain of affine coupling layers; masks [1, 0, 1, 0, ...] and its negation in turn.
 
     In each layer the kept half of the coordinates decides how the other half moves:
 
@@ -96,7 +99,7 @@ class AffineCoupling(Transform):
         return _weave(*halves), torch.cat(log_scales, dim=-1).sum(-1)
 
     def _layers(self) -> Iterator[tuple[Tensor, ...]]:
-        stacks = [net.unstack() for net in self.nets]
+        stacks = [cast(StackedMLP, net).unstack() for net in self.nets]
         for i in range(self.num_flows):
             yield next(stacks[i % len(stacks)])
 
@@ -115,7 +118,9 @@ def coupling(dim: int, *, num_flows: int = 4, num_hidden: int = 8, bound: float 
     for dim < 2, where no coordinate has another to depend on.
     """
     if dim < 2:
-        raise ValueError(f"a coupling flow needs dim >= 2 (one half moves given the other), got {dim}")
+        raise ValueError(
+            f"a coupling flow needs dim >= 2 (one half moves given the other), got {dim}"
+        )
     if num_flows < 1 or num_hidden < 1:
         raise ValueError(
             f"num_flows and num_hidden must be at least 1, got {num_flows} and {num_hidden}"

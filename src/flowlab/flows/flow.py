@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -48,9 +48,7 @@ class StandardNormal(nn.Module):
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """Draw n points: (n, D)."""
         shape = (n, *self.loc.shape)
-        return torch.randn(
-            shape, generator=generator, device=self.loc.device, dtype=self.loc.dtype
-        )
+        return torch.randn(shape, generator=generator, device=self.loc.device, dtype=self.loc.dtype)
 
 
 class Flow(nn.Module):
@@ -58,8 +56,8 @@ class Flow(nn.Module):
 
     log p(x) = log N(f(x); 0, I) + log|det df/dx|,  f = f_K o ... o f_1  (data to base)
 
-    Shapes: x, u (..., D) with any leading shape, empty ones included; densities and log-determinants
-    (...), in nats. A last dimension other than D raises ValueError.
+    Shapes: x, u (..., D) with any leading shape, (0, D) included; densities and
+    log-determinants (...), in nats. A last dimension other than D raises ValueError.
 
     `config` is the plain dictionary from which `build_flow` made the flow; it travels with its
     weights.
@@ -96,18 +94,18 @@ class Flow(nn.Module):
         self._check(u)
         log_dets = []
         for transform in reversed(self.transforms):
-            u, log_det = transform.inverse(u)
+            u, log_det = cast(Transform, transform).inverse(u)
             log_dets.append(log_det)
         return u, _total(log_dets)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density of data points in nats: (..., D) -> (...)."""
-        u, log_det = self(x)
+        u, log_det = self.forward(x)
         return self.base.log_prob(u) + log_det
 
     @torch.no_grad()
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
-        """Draw n points, (n, D), without a graph; the same generator state gives the same points."""
+        """Draw n points, (n, D), outside autograd; a generator in the same state gives the same."""
         x, _ = self.inverse(self.base.sample(n, generator))
         return x
 
