@@ -1,0 +1,55 @@
+"""What the tests share: composing configurations, and one short run to look at from all sides."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture(scope="session")
+def compose_config() -> Iterator[Compose]:
+    """compose_config("num_flows=8", ...): the configuration that the command line would give."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield lambda *overrides: compose("train", list(overrides))
+
+
+SHORT = (
+    "trainer.max_epochs=4",
+    "data.num_train=200",
+    "data.num_val=100",
+    "data.num_test=500",
+    *(f"callbacks.{name}.every_n_epochs=2" for name in ("density", "samples", "grid")),
+    *(f"callbacks.{name}.every_n_epochs=2" for name in ("loss", "latents")),
+)
+NO_PICTURES = tuple(
+    f"~callbacks.{name}" for name in ("density", "samples", "grid", "loss", "latents")
+)
+
+
+class Run(NamedTuple):
+    cfg: DictConfig
+    metrics: dict[str, Any]
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def short_run(compose_config: Compose, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of four epochs, with all its callbacks."""
+    from flowlab.experiment import train
+
+    folder = tmp_path_factory.mktemp("run")
+    cfg = compose_config(*SHORT, f"run_dir={folder}")
+    return Run(cfg, train(cfg), folder)
+
+
+@pytest.fixture(scope="session")
+def train_command() -> list[str]:
+    return [sys.executable, str(ROOT / "train.py")]

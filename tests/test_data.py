@@ -1,0 +1,60 @@
+"""The data module: who draws what, and which point comes when."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from flowlab.data import ToyData
+
+
+def make(**changes: Any) -> ToyData:
+    options = {"num_train": 100, "num_val": 20, "num_test": 30, "batch_size": 32}
+    options |= {"seed": 0, "order_seed": 0} | changes
+    data = ToyData("bimodal", **options)
+    data.trainer = SimpleNamespace(current_epoch=0)
+    return data
+
+
+def test_splits_have_generators_of_their_own() -> None:
+    data, more, other = make(), make(num_train=200, num_val=21), make(seed=1)
+    assert [len(points) for points in (data.train, data.val, data.test)] == [100, 20, 30]
+    assert torch.equal(data.test, more.test)
+    assert not torch.equal(data.test, other.test)
+    everything = torch.cat((data.train, data.val, data.test))
+    assert len(everything.unique(dim=0)) == 150
+    assert torch.equal(make(order_seed=5).train, data.train)
+
+
+def test_an_epoch_visits_every_point_once_in_plain_tensors() -> None:
+    data = make()
+    loader = data.train_dataloader()
+    batches = list(loader)
+    assert [type(batch) for batch in batches] == [torch.Tensor] * 4
+    assert [len(batch) for batch in batches] == [32, 32, 32, 4]
+    assert len(loader) == 4
+    assert torch.equal(torch.cat(batches).sort(0).values, data.train.sort(0).values)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    data, twin, other = make(), make(), make(order_seed=1)
+    orders = []
+    for epoch in range(3):
+        data.trainer.current_epoch = epoch
+        orders.append(torch.cat(list(data.train_dataloader())))
+    twin.trainer.current_epoch = 2
+    assert torch.equal(torch.cat(list(twin.train_dataloader())), orders[2])
+    assert not torch.equal(orders[0], orders[1])
+    assert not torch.equal(torch.cat(list(other.train_dataloader())), orders[0])
+
+
+def test_held_out_points_come_in_their_own_order() -> None:
+    data = make()
+    assert torch.equal(torch.cat(list(data.val_dataloader())), data.val)
+    assert torch.equal(torch.cat(list(data.test_dataloader())), data.test)
+
+
+def test_an_unknown_target_is_named() -> None:
+    with pytest.raises(ValueError, match="unknown target 'x'; available: bimodal"):
+        ToyData("x", 1, 1, 1, 1, 0, 0)
