@@ -76,4 +76,5 @@ class Batches:
 
     def __iter__(self) -> Iterator[Tensor]:
         points = self.points if self.order is None else self.points[self.order()]
-        return iter(torch.split(points, self.batch_size))
+        # a generator: Lightning calls iter() before a resumed run knows its epoch, next() after
+        yield from torch.split(points, self.batch_size)

@@ -42,7 +42,7 @@ def load(path: str | Path) -> Flow:
             config = _config(file.metadata())
             dtype = _check_tensors(file, config)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
+    except (SafetensorError, ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{path}: not a flow that flowlab can load: {error}") from error
     with torch.random.fork_rng(devices=[]):
         flow = build_flow(**config).to(dtype)
