@@ -1,4 +1,4 @@
-"""The flow tests can fail: each known mistake, put into a copy of the package, fails one of them."""
+"""Each known mistake, put into a copy of the package, fails one of the flow tests."""
 
 import os
 import shutil
