@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import NO_PICTURES, SHORT, Compose, Run
+from lightning.pytorch import Callback
+from omegaconf import DictConfig
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
@@ -100,23 +102,35 @@ def test_hparams_hold_real_values(short_run: Run) -> None:
     assert metadata.EXPERIMENT_TAG not in content
 
 
-@pytest.mark.parametrize("schedule", [[], ["scheduler=cosine"]])
-def test_a_resumed_run_ends_like_an_uninterrupted_one(
-    schedule: list[str], compose_config: Compose, tmp_path: Path
-) -> None:
-    def run(name: str, epochs: int, *overrides: str) -> dict[str, Any]:
-        cfg = compose_config(*SHORT, *NO_PICTURES, *schedule, f"run_dir={tmp_path / name}")
-        cfg.merge_with_dotlist(list(overrides))
-        if schedule:
-            cfg.scheduler.T_max = 6  # one and the same schedule for all
-        cfg.trainer.max_epochs = epochs
-        return train(cfg)
+class Interrupt(Callback):
+    """Ctrl-C at the end of an epoch."""
 
-    whole = run("whole", 6)
-    run("half", 3)
-    resumed = run("resumed", 6, f"ckpt_path={tmp_path / 'half'}")
-    last = tmp_path / "half" / "checkpoints" / "last.ckpt"
-    again = run("again", 6, f"ckpt_path={last}")
+    def __init__(self, epoch: int):
+        self.epoch = epoch
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch + 1 == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "onecycle"])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
+    schedule: str, compose_config: Compose, tmp_path: Path
+) -> None:
+    def configuration(name: str, *overrides: str) -> DictConfig:
+        common = (*SHORT, *NO_PICTURES, f"schedule={schedule}", "trainer.max_epochs=6")
+        return compose_config(*common, f"run_dir={tmp_path / name}", *overrides)
+
+    interrupt = "{_target_: test_experiment.Interrupt, epoch: 3}"
+    with pytest.raises(SystemExit) as stop:
+        train(configuration("cut", f"+callbacks.interrupt={interrupt}"))
+    assert stop.value.code == 130
+    cut = json.loads((tmp_path / "cut" / "metrics.json").read_text())
+    assert cut["status"] == "interrupted"
+    last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    whole = train(configuration("whole"))
+    resumed = train(configuration("resumed", f"ckpt_path={tmp_path / 'cut'}"))
+    again = train(configuration("again", f"ckpt_path={last}"))
     for metrics in (whole, resumed, again):
         del metrics["seconds"]
     assert whole == resumed == again
@@ -125,6 +139,29 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
         for name in ("whole", "resumed", "again")
     }
     assert len(flows) == 1
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "onecycle"])
+def test_a_finished_run_takes_more_epochs_and_another_rate(
+    schedule: str, compose_config: Compose, tmp_path: Path
+) -> None:
+    common = (*SHORT, *NO_PICTURES, f"schedule={schedule}")
+    first = train(compose_config(*common, f"run_dir={tmp_path / 'first'}"))
+    assert first["epochs"] == 4
+    more = {
+        rate: train(
+            compose_config(
+                *common,
+                f"run_dir={tmp_path / f'lr{rate}'}",
+                f"ckpt_path={tmp_path / 'first'}",
+                "trainer.max_epochs=7",
+                f"optimizer.lr={rate}",
+            )
+        )
+        for rate in (1e-3, 1e-2)
+    }
+    assert [metrics["epochs"] for metrics in more.values()] == [7, 7]
+    assert more[1e-2]["train/nll"] < more[1e-3]["train/nll"] < first["train/nll"]
 
 
 def test_pictures_change_nothing(short_run: Run, compose_config: Compose, tmp_path: Path) -> None:

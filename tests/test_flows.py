@@ -292,7 +292,7 @@ def test_a_hand_set_affine_flow_is_a_multivariate_normal() -> None:
         net.weights[2].copy_(double([[[0, 0], [a, -a]], [[0, 0], [b, -b]]]))
         net.biases[0].zero_()
         net.biases[1].zero_()
-        net.biases[2].copy_(double([[math.atanh(s0 / 2), t0], [math.atanh(s1 / 2), t1]]))
+        net.biases[2].copy_(double([[2 * math.atanh(s0 / 2), t0], [2 * math.atanh(s1 / 2), t1]]))
     first, second = double([[1, 0], [a, math.exp(s0)]]), double([[math.exp(s1), b], [0, 1]])
     matrix, offset = second @ first, second @ double([0, t0]) + double([t1, 0])
     normal = torch.distributions.MultivariateNormal(

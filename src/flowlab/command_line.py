@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ class Validate(Callback):
 @contextmanager
 def one_line_errors(conf: Path) -> Iterator[None]:
     """One line and exit status 2 for a user's mistake; HYDRA_FULL_ERROR=1 keeps the traceback."""
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     keep_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
     try:
@@ -60,6 +62,8 @@ def explain(error: BaseException, conf: Path) -> str:
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, choice = match[1], match[2]
         return f"{group}={choice}: no such choice; available: {', '.join(_choices(conf / group))}"
+    if match := re.search(r"unexpected keyword argument '([^']+)'.*full_key: (\S+)", text, re.S):
+        return f"{match[2]}.{match[1]}: no such key; see python train.py --help"
     if match := re.match(r"Error parsing override '([^']*)'", text):
         return f"{match[1]}: expected key=value or group=choice; see python train.py --help"
     return " ".join(text.split())

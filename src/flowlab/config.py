@@ -20,8 +20,8 @@ def _whole(least: int) -> Rule:
     return lambda v: type(v) is int and v >= least, f"a whole number of at least {least}"
 
 
-def _one_of(*choices: str) -> Rule:
-    return lambda v: v in choices, " or ".join(choices)
+def _one_of(*choices: str | int, why: str = "") -> Rule:
+    return lambda v: v in choices, " or ".join(map(str, choices)) + why
 
 
 _positive: Rule = (
@@ -40,8 +40,10 @@ RULES: dict[str, Rule] = {
     "flow.bound": _positive,
     "optimizer.lr": _positive,
     "trainer.accelerator": _one_of("cpu", "gpu"),
-    "trainer.devices": _whole(1),
+    "trainer.devices": _one_of(1, why=" (a run is one process)"),
     "trainer.max_epochs": _whole(1),
+    "trainer.check_val_every_n_epoch": _one_of(1, why=" (the best epoch is kept)"),
+    "trainer.limit_val_batches": _positive,
     "callbacks.*.every_n_epochs": _whole(1),
     "callbacks.*.num_*": _whole(1),
     "callbacks.*.resolution": _whole(2),
@@ -66,6 +68,8 @@ def validate(cfg: DictConfig) -> None:
 
     Raises ConfigError at the first mistake.
     """
+    if missing := {"data", "flow", "optimizer", "schedule", "trainer"} - cfg.keys():
+        raise ConfigError(f"{', '.join(sorted(missing))}: missing; a run needs one")
     keys = [key for key, _ in flatten(OmegaConf.to_container(cfg))]
     for pattern, (allows, allowed) in RULES.items():
         for key in fnmatch.filter(keys, pattern):

@@ -44,9 +44,9 @@ def train(cfg: DictConfig) -> Metrics:
     data: ToyData = instantiate(cfg.data)
     flow = _initial_flow(cfg, data.target.dim)
     module = MaximumLikelihood(
-        flow, data.target, instantiate(cfg.optimizer), instantiate(cfg.scheduler)
+        flow, data.target, instantiate(cfg.optimizer), instantiate(cfg.schedule)
     )
-    callbacks = {name: instantiate(callback) for name, callback in cfg.callbacks.items()}
+    callbacks = {k: instantiate(callback) for k, callback in cfg.get("callbacks", {}).items()}
     checkpoint, logger = callbacks.get("checkpoint"), RunLogger(run_dir)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,

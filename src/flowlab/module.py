@@ -1,13 +1,12 @@
 """The LightningModule: maximum likelihood for a flow."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from flowlab.flows import Flow
 from flowlab.targets import Target
@@ -16,8 +15,9 @@ from flowlab.targets import Target
 class MaximumLikelihood(pl.LightningModule):
     """Fits a flow by minimizing the mean negative log-likelihood (NLL), in nats per point.
 
-    `optimizer` and `scheduler` are called with the parameters and the optimizer; the scheduler
-    takes a step each epoch. The test also gives the target's entropy and
+    `optimizer` is called with the parameters; its learning rate is multiplied in each epoch by
+    `schedule(progress)`, progress being the share of the epochs that are done. The test also gives
+    the target's entropy and
 
         KL(p_true || p_model) = E[log p_true(x) - log p_model(x)]
 
@@ -29,15 +29,21 @@ class MaximumLikelihood(pl.LightningModule):
         flow: Flow,
         target: Target,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        schedule: Callable[[float], float],
     ):
         super().__init__()
         self.flow = flow
         self.target = target
         self.make_optimizer = optimizer
-        self.make_scheduler = scheduler
+        self.schedule = schedule
         self.losses: list[Tensor] = []
         self.sizes: list[int] = []
+
+    def on_train_epoch_start(self) -> None:
+        optimizer = cast(Optimizer, self.optimizers(use_pl_optimizer=False))
+        progress = self.current_epoch / cast(int, self.trainer.max_epochs)
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * self.schedule(progress)
 
     def training_step(self, x: Tensor) -> Tensor:
         loss = -self.flow.log_prob(x).mean()
@@ -61,11 +67,8 @@ class MaximumLikelihood(pl.LightningModule):
         metrics = {"test/nll": nll, "test/entropy": entropy, "test/kl": nll - entropy}
         self.log_dict(metrics, batch_size=len(x), logger=False)
 
-    def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.parameters())
-        if self.make_scheduler is None:
-            return optimizer
-        return [optimizer], [self.make_scheduler(optimizer)]
+    def configure_optimizers(self) -> Optimizer:
+        return self.make_optimizer(self.parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["flow"] = self.flow.config

@@ -54,7 +54,7 @@ class AffineCoupling(Transform):
 
     In each layer the kept half of the coordinates decides how the other half moves:
 
-        moved' = moved * exp(s) + t,   s = bound * tanh(r),   (r, t) = MLP(kept)
+        moved' = moved * exp(s) + t,   s = bound * tanh(r / bound),   (r, t) = MLP(kept)
 
     and log|det J| is the sum of s. The soft bound keeps each layer invertible in floating point
     far from the data; the MLPs' last layers of zeros make the chain start as the identity.
@@ -82,7 +82,7 @@ class AffineCoupling(Transform):
         for i, net in enumerate(self._layers()):
             kept, moved = i % 2, 1 - i % 2
             r, t = mlp(halves[kept], *net).chunk(2, dim=-1)
-            s = self.bound * r.tanh()
+            s = self.bound * (r / self.bound).tanh()
             halves[moved] = torch.addcmul(t, halves[moved], s.exp())
             log_scales.append(s)
         return _weave(*halves), torch.cat(log_scales, dim=-1).sum(-1)
@@ -93,7 +93,7 @@ class AffineCoupling(Transform):
         for i, net in reversed(list(enumerate(self._layers()))):
             kept, moved = i % 2, 1 - i % 2
             r, t = mlp(halves[kept], *net).chunk(2, dim=-1)
-            s = -self.bound * r.tanh()
+            s = -self.bound * (r / self.bound).tanh()
             halves[moved] = (halves[moved] - t) * s.exp()
             log_scales.append(s)
         return _weave(*halves), torch.cat(log_scales, dim=-1).sum(-1)
