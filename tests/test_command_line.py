@@ -133,7 +133,7 @@ def test_a_real_run_is_the_run_in_process(
     lines = result.stdout.splitlines()
     assert [line.split() for line in lines if line.startswith("KL")] == [["KL", *kl.split()]]
     logdir = folder.parent.relative_to(tmp_path)
-    assert lines[-1] == f"tensorboard --logdir {logdir} --samples_per_plugin images=0"
+    assert lines[-1] == f"tensorboard --logdir {logdir} --samples_per_plugin images=1000"
     assert kl in (folder / "train.log").read_text()
 
 

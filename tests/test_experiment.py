@@ -75,9 +75,9 @@ def test_tensorboard_gets_scalars_pictures_and_the_configuration(short_run: Run)
     read = events(short_run.folder)
     for tag in ("train/nll", "val/nll"):
         assert [event.step for event in read.Scalars(tag)] == [1, 2, 3, 4]
-    for tag in ("test/nll", "test/kl", "test/entropy"):
+    for tag in ("test/nll", "test/kl", "train/nll_best", "val/nll_best"):
         (event,) = read.Scalars(tag)
-        assert event.value == pytest.approx(short_run.metrics[tag], abs=1e-6)
+        assert event.value == pytest.approx(short_run.metrics[tag.removesuffix("_best")], abs=1e-6)
     assert set(read.Tags()["images"]) == set(PICTURES)
     for name in PICTURES:
         images = read.Images(name)

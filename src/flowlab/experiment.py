@@ -79,14 +79,13 @@ def train(cfg: DictConfig) -> Metrics:
         metrics["best_epoch"] = checkpoint.best_epoch if checkpoint else trainer.current_epoch
         metrics["status"] = "completed"
         export.save(flow, run_dir / "flow.safetensors")
-        result = {
-            k.replace("train/", "best/train/").replace("val/", "best/val/"): v
-            for k, v in metrics.items()
-            if "/" in k
-        }
+        result = {tag: metrics[tag] for tag in ("test/kl", "test/nll")}
+        result |= {f"{tag}_best": metrics[tag] for tag in ("train/nll", "val/nll")}
         logger.log_result(_hparams(cfg), result, trainer.current_epoch)
     except SystemExit as stop:  # how Lightning leaves a fit on Ctrl-C
         metrics["status"] = "interrupted"
+        run = os.path.relpath(run_dir)
+        log.info(f"interrupted; to go on, add ckpt_path={run} to the same command")
         raise SystemExit(130) from stop
     finally:
         logger.close(wait=metrics["status"] == "completed")
@@ -130,4 +129,4 @@ def _report(metrics: Metrics, run_dir: Path) -> str:
         "run": str(run),
     }
     table = "\n".join(f"{name:<12}{value}" for name, value in rows.items())
-    return f"{table}\n\ntensorboard --logdir {run.parent} --samples_per_plugin images=0"
+    return f"{table}\n\ntensorboard --logdir {run.parent} --samples_per_plugin images=1000"
