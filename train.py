@@ -10,7 +10,7 @@ from pathlib import Path  # noqa: E402
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from flowlab.command_line import one_line_errors, print_help  # noqa: E402
+from flowlab.command_line import one_line_errors, print_help, run  # noqa: E402
 
 CONF = Path(__file__).resolve().parent / "conf"
 
@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> None:
 
     gc.enable()
     gc.freeze()
-    train(cfg)
+    run(train, cfg)
 
 
 if __name__ == "__main__":

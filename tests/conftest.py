@@ -1,5 +1,6 @@
 """What the tests share: composing configurations, and one short run to look at from all sides."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run side by side, one on each core
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,3 +57,9 @@ def short_run(compose_config: Compose, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def train_command() -> list[str]:
     return [sys.executable, str(ROOT / "train.py")]
+
+
+def events(folder: Path) -> EventAccumulator:
+    """A run's event files, read by TensorBoard's own reader, which must find one."""
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 1
+    return EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0}).Reload()

@@ -83,8 +83,8 @@ def test_a_damaged_checkpoint_gets_one_line(train_command: list[str], tmp_path: 
     damaged = tmp_path / "damaged.ckpt"
     damaged.write_bytes(b"PK\x03\x04 nothing")
     result = run(train_command, f"ckpt_path={damaged}", cwd=tmp_path)
-    assert result.returncode == 2
-    assert "is damaged or no checkpoint of flowlab" in result.stderr
+    assert result.returncode == 4
+    assert "damaged, or no checkpoint of flowlab" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == [damaged]
 

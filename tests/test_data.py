@@ -13,8 +13,14 @@ def make(**changes: Any) -> ToyData:
     options = {"num_train": 100, "num_val": 20, "num_test": 30, "batch_size": 32}
     options |= {"seed": 0, "order_seed": 0} | changes
     data = ToyData("bimodal", **options)
-    data.trainer = SimpleNamespace(current_epoch=0)
+    at_epoch(data, 0)
     return data
+
+
+def at_epoch(data: ToyData, epoch: int, batches_done: int = 0) -> None:
+    progress = SimpleNamespace(current=SimpleNamespace(ready=batches_done))
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
+    data.trainer = SimpleNamespace(current_epoch=epoch, fit_loop=loop)
 
 
 def test_splits_have_generators_of_their_own() -> None:
@@ -41,12 +47,20 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     data, twin, other = make(), make(), make(order_seed=1)
     orders = []
     for epoch in range(3):
-        data.trainer.current_epoch = epoch
+        at_epoch(data, epoch)
         orders.append(torch.cat(list(data.train_dataloader())))
-    twin.trainer.current_epoch = 2
+    at_epoch(twin, 2)
     assert torch.equal(torch.cat(list(twin.train_dataloader())), orders[2])
     assert not torch.equal(orders[0], orders[1])
     assert not torch.equal(torch.cat(list(other.train_dataloader())), orders[0])
+
+
+def test_an_epoch_goes_on_after_the_batches_that_are_done() -> None:
+    data = make()
+    batches = list(data.train_dataloader())
+    at_epoch(data, 0, batches_done=3)
+    (rest,) = data.train_dataloader()
+    assert torch.equal(rest, batches[3])
 
 
 def test_held_out_points_come_in_their_own_order() -> None:

@@ -3,19 +3,13 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from conftest import NO_PICTURES, SHORT, Compose, Run
-from lightning.pytorch import Callback
-from omegaconf import DictConfig
+from conftest import NO_PICTURES, SHORT, Compose, Run, events
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
 from flowlab import load
-from flowlab.config import ConfigError
 from flowlab.data import ToyData
 from flowlab.experiment import train
 
@@ -67,10 +61,6 @@ def test_the_run_directory_holds_what_is_promised(short_run: Run) -> None:
             assert image.size == (1000, 500)
 
 
-def events(folder: Path) -> EventAccumulator:
-    return EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0}).Reload()
-
-
 def test_tensorboard_gets_scalars_pictures_and_the_configuration(short_run: Run) -> None:
     read = events(short_run.folder)
     for tag in ("train/nll", "val/nll"):
@@ -102,68 +92,6 @@ def test_hparams_hold_real_values(short_run: Run) -> None:
     assert metadata.EXPERIMENT_TAG not in content
 
 
-class Interrupt(Callback):
-    """Ctrl-C at the end of an epoch."""
-
-    def __init__(self, epoch: int):
-        self.epoch = epoch
-
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        if trainer.current_epoch + 1 == self.epoch:
-            raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "onecycle"])
-def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
-    schedule: str, compose_config: Compose, tmp_path: Path
-) -> None:
-    def configuration(name: str, *overrides: str) -> DictConfig:
-        common = (*SHORT, *NO_PICTURES, f"schedule={schedule}", "trainer.max_epochs=6")
-        return compose_config(*common, f"run_dir={tmp_path / name}", *overrides)
-
-    interrupt = "{_target_: test_experiment.Interrupt, epoch: 3}"
-    with pytest.raises(SystemExit) as stop:
-        train(configuration("cut", f"+callbacks.interrupt={interrupt}"))
-    assert stop.value.code == 130
-    cut = json.loads((tmp_path / "cut" / "metrics.json").read_text())
-    assert cut["status"] == "interrupted"
-    last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
-    whole = train(configuration("whole"))
-    resumed = train(configuration("resumed", f"ckpt_path={tmp_path / 'cut'}"))
-    again = train(configuration("again", f"ckpt_path={last}"))
-    for metrics in (whole, resumed, again):
-        del metrics["seconds"]
-    assert whole == resumed == again
-    flows = {
-        (tmp_path / name / "flow.safetensors").read_bytes()
-        for name in ("whole", "resumed", "again")
-    }
-    assert len(flows) == 1
-
-
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "onecycle"])
-def test_a_finished_run_takes_more_epochs_and_another_rate(
-    schedule: str, compose_config: Compose, tmp_path: Path
-) -> None:
-    common = (*SHORT, *NO_PICTURES, f"schedule={schedule}")
-    first = train(compose_config(*common, f"run_dir={tmp_path / 'first'}"))
-    assert first["epochs"] == 4
-    more = {
-        rate: train(
-            compose_config(
-                *common,
-                f"run_dir={tmp_path / f'lr{rate}'}",
-                f"ckpt_path={tmp_path / 'first'}",
-                "trainer.max_epochs=7",
-                f"optimizer.lr={rate}",
-            )
-        )
-        for rate in (1e-3, 1e-2)
-    }
-    assert [metrics["epochs"] for metrics in more.values()] == [7, 7]
-    assert more[1e-2]["train/nll"] < more[1e-3]["train/nll"] < first["train/nll"]
-
-
 def test_pictures_change_nothing(short_run: Run, compose_config: Compose, tmp_path: Path) -> None:
     train(compose_config(*SHORT, *NO_PICTURES, "~callbacks.progress", f"run_dir={tmp_path}"))
     name = "flow.safetensors"
@@ -188,30 +116,3 @@ def test_a_trained_flow_is_good_and_never_better_than_the_truth(
     assert -4 * gap.std() / math.sqrt(len(gap)) < gap.mean() < 0.06
     nll = -flow.log_prob(data.test).double()
     assert nll.mean() > data.target.entropy - 4 * nll.std() / math.sqrt(len(nll))
-
-
-def test_a_checkpoint_of_another_flow_or_a_damaged_one_is_refused(
-    short_run: Run, compose_config: Compose, tmp_path: Path
-) -> None:
-    def refused(*overrides: str) -> str:
-        with pytest.raises(ConfigError) as error:
-            train(compose_config(*SHORT, f"run_dir={tmp_path / 'new'}", *overrides))
-        assert not (tmp_path / "new").exists()
-        return str(error.value)
-
-    message = refused(f"ckpt_path={short_run.folder}", "num_flows=6")
-    assert "num_flows=4 there, 6 here" in message
-    assert "already has 4 epochs" in refused(f"ckpt_path={short_run.folder}")
-    whole = (short_run.folder / "checkpoints" / "last.ckpt").read_bytes()
-    cut = tmp_path / "cut.ckpt"
-    for length in (0, 100, len(whole) // 2, len(whole) - 1):
-        cut.write_bytes(whole[:length])
-        assert "is damaged or no checkpoint" in refused(f"ckpt_path={cut}")
-    torch.save({"state_dict": {}}, cut)
-    assert "is damaged or no checkpoint" in refused(f"ckpt_path={cut}")
-
-
-def test_checkpoints_hold_plain_containers_only(short_run: Run) -> None:
-    for name in ("best", "last"):
-        path = short_run.folder / "checkpoints" / f"{name}.ckpt"
-        assert torch.load(path, weights_only=True)["flow"]["num_flows"] == 4

@@ -36,7 +36,7 @@ def test_a_failure_in_drawing_is_not_swallowed(tmp_path: Path) -> None:
 
 
 def test_a_file_is_replaced_whole_or_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file"
+    path = tmp_path / "file"
     write_whole(path, b"first")
     with pytest.raises(TypeError):
         write_whole(path, "not bytes")  # type: ignore[arg-type]

@@ -1,43 +1,78 @@
 """What `python train.py` does around Hydra: check first, help fast, one line for a mistake."""
 
 import difflib
+import logging
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from flowlab.config import ConfigError, flatten, validate
+from flowlab.config import flatten, validate
+from flowlab.errors import ConfigError, Finished, FlowlabError
+from flowlab.files import claim
 
-USER_ERRORS = (ConfigError, HydraException, OmegaConfBaseException)
+USER_ERRORS = (FlowlabError, HydraException, OmegaConfBaseException)
 
 
 class Refused(BaseException):
-    """Carries a user's error through Hydra, which swallows the Exceptions of its callbacks."""
+    """Carries a user's error through Hydra, which reports Exceptions in its own ways."""
 
 
 class Validate(Callback):
-    """A Hydra callback that checks the configuration before the run directory is made."""
+    """A Hydra callback that checks the configuration before anything is written."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             validate(config)
+            claim(Path(config.hydra.run.dir), config.ckpt_path)
         except USER_ERRORS as error:
             raise Refused from error
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        subdir = dict(flatten(OmegaConf.to_container(config.hydra.sweep)))["subdir"]
+        named_after = "override_dirname" in subdir and any(
+            ".." in override for override in config.hydra.overrides.task
+        )
+        if Path(subdir).is_absolute() or ".." in Path(subdir).parts or named_after:
+            raise Refused from ConfigError(
+                f"hydra.sweep.subdir={subdir}: expected a folder within hydra.sweep.dir"
+            )
+
+
+def run(task: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
+    """Run a task; its errors end the program, but only the one cell where it is of a sweep."""
+    try:
+        task(cfg)
+    except FlowlabError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        raise Refused from error
+    except SystemExit:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            print("the rest of the sweep is not run", file=sys.stderr)
+        raise
 
 
 @contextmanager
 def one_line_errors(conf: Path) -> Iterator[None]:
-    """One line and exit status 2 for a user's mistake; HYDRA_FULL_ERROR=1 keeps the traceback."""
+    """One line and an exit code for what ends a run; HYDRA_FULL_ERROR=1 keeps the traceback."""
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
+    logging.raiseExceptions = False  # a train.log that cannot be written is not worth a traceback
+    threading.excepthook = _thread_error
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     keep_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
@@ -50,8 +85,17 @@ def one_line_errors(conf: Path) -> Iterator[None]:
         assert error is not None
         if keep_traceback:
             raise error from None
+        if isinstance(error, Finished):
+            print(error)
+            return
         print(f"error: {explain(error, conf)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(getattr(error, "exit_code", ConfigError.exit_code))
+
+
+def _thread_error(args: threading.ExceptHookArgs) -> None:
+    """Keep quiet about files: TensorBoard's writer raises its OSErrors again in the main thread."""
+    if not issubclass(args.exc_type, OSError):
+        threading.__excepthook__(args)
 
 
 def explain(error: BaseException, conf: Path) -> str:

@@ -3,15 +3,11 @@
 import fnmatch
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-
-class ConfigError(ValueError):
-    """A user's mistake: one line that names the key, what was got and what is allowed."""
-
+from flowlab.errors import ConfigError
 
 Rule = tuple[Callable[[Any], bool], str]
 
@@ -29,6 +25,12 @@ _positive: Rule = (
     "a positive number",
 )
 
+
+def _optional(rule: Rule) -> Rule:
+    allows, allowed = rule
+    return lambda v: v is None or allows(v), f"{allowed} or null"
+
+
 RULES: dict[str, Rule] = {
     "num_flows": _whole(1),
     "num_hidden": _whole(1),
@@ -43,8 +45,9 @@ RULES: dict[str, Rule] = {
     "trainer.devices": _one_of(1, why=" (a run is one process)"),
     "trainer.max_epochs": _whole(1),
     "trainer.check_val_every_n_epoch": _one_of(1, why=" (the best epoch is kept)"),
-    "trainer.limit_val_batches": _positive,
+    "trainer.gradient_clip_val": _optional(_positive),
     "callbacks.*.every_n_epochs": _whole(1),
+    "callbacks.*.every_n_train_steps": _optional(_whole(1)),
     "callbacks.*.num_*": _whole(1),
     "callbacks.*.resolution": _whole(2),
 }
@@ -66,7 +69,7 @@ def flatten(container: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def validate(cfg: DictConfig) -> None:
     """Check a composed configuration against `RULES`, the machine and its checkpoint.
 
-    Raises ConfigError at the first mistake.
+    Raises ConfigError at the first mistake, and what `flowlab.resume.check_resume` raises.
     """
     if missing := {"data", "flow", "optimizer", "schedule", "trainer"} - cfg.keys():
         raise ConfigError(f"{', '.join(sorted(missing))}: missing; a run needs one")
@@ -83,38 +86,6 @@ def validate(cfg: DictConfig) -> None:
         if not torch.cuda.is_available():
             raise ConfigError("trainer.accelerator=gpu: this machine has no usable GPU; use cpu")
     if cfg.ckpt_path is not None:
-        _check_resume(cfg, checkpoint_file(cfg.ckpt_path))
+        from flowlab.resume import check_resume
 
-
-def checkpoint_file(ckpt_path: Any) -> Path:
-    """The file that `ckpt_path`, a run directory or a .ckpt, stands for."""
-    path = Path(str(ckpt_path))
-    if path.is_dir():
-        path = path / "checkpoints" / "last.ckpt"
-    if not path.is_file():
-        raise ConfigError(
-            f"ckpt_path={ckpt_path}: no such file; expected a run directory or a .ckpt file"
-        )
-    return path
-
-
-def _check_resume(cfg: DictConfig, path: Path) -> None:
-    import torch
-
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        before, epochs = checkpoint["flow"], checkpoint["epoch"] + 1
-    except Exception as error:  # torch.load raises whatever the damage happens to trip over
-        raise ConfigError(
-            f"ckpt_path={cfg.ckpt_path}: {path} is damaged or no checkpoint of flowlab"
-        ) from error
-    flow = {str(key): value for key, value in cfg.flow.items()}
-    different = [
-        f"{k}={before.get(k)} there, {v} here" for k, v in flow.items() if before.get(k) != v
-    ]
-    if different:
-        raise ConfigError(f"ckpt_path={cfg.ckpt_path}: not the same flow: {'; '.join(different)}")
-    if epochs >= cfg.trainer.max_epochs:
-        raise ConfigError(
-            f"trainer.max_epochs={cfg.trainer.max_epochs}: {path} already has {epochs} epochs"
-        )
+        check_resume(cfg)

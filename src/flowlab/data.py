@@ -47,7 +47,7 @@ class ToyData(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> "Batches":
-        return Batches(self.train, self.batch_size, self._current_order)
+        return Batches(self.train, self.batch_size, self._position)
 
     def val_dataloader(self) -> "Batches":
         return Batches(self.val, EVAL_BATCH_SIZE)
@@ -55,8 +55,10 @@ class ToyData(pl.LightningDataModule):
     def test_dataloader(self) -> "Batches":
         return Batches(self.test, EVAL_BATCH_SIZE)
 
-    def _current_order(self) -> Tensor:
-        return self.order(cast(pl.Trainer, self.trainer).current_epoch)
+    def _position(self) -> tuple[Tensor, int]:
+        trainer = cast(pl.Trainer, self.trainer)
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return self.order(trainer.current_epoch), done
 
     def order(self, epoch: int) -> Tensor:
         """The order in which an epoch visits the training points: (num_train,)."""
@@ -64,17 +66,25 @@ class ToyData(pl.LightningDataModule):
 
 
 class Batches:
-    """Slices of a tensor, (batch_size, D) each and the last maybe shorter, in a given order."""
+    """Slices of a tensor, (batch_size, D) each and the last maybe shorter.
 
-    def __init__(self, points: Tensor, batch_size: int, order: Callable[[], Tensor] | None = None):
+    `position` gives the order of an epoch and how many of its batches are done already.
+    """
+
+    def __init__(
+        self,
+        points: Tensor,
+        batch_size: int,
+        position: Callable[[], tuple[Tensor, int]] | None = None,
+    ):
         self.points = points
         self.batch_size = batch_size
-        self.order = order
+        self.position = position
 
     def __len__(self) -> int:
         return math.ceil(len(self.points) / self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        points = self.points if self.order is None else self.points[self.order()]
         # a generator: Lightning calls iter() before a resumed run knows its epoch, next() after
-        yield from torch.split(points, self.batch_size)
+        order, done = (slice(None), 0) if self.position is None else self.position()
+        yield from torch.split(self.points[order], self.batch_size)[done:]

@@ -2,9 +2,11 @@
 
 import json
 import logging
+import math
 import os
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +16,89 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from flowlab import export
-from flowlab.callbacks.checkpoint import PatientIO
-from flowlab.config import ConfigError, checkpoint_file, flatten, validate
+from flowlab.callbacks import Interrupt
+from flowlab.callbacks.checkpoint import Checkpoint, PatientIO
+from flowlab.config import flatten, validate
 from flowlab.data import ToyData
-from flowlab.files import write_whole
+from flowlab.errors import ConfigError, FlowlabError, NonFiniteError, OutputError
+from flowlab.files import claim, release, write_whole
 from flowlab.flows import Flow, build_flow
 from flowlab.logger import RunLogger
 from flowlab.module import MaximumLikelihood
+from flowlab.provenance import provenance
+from flowlab.resume import checkpoint_file, differences, read_checkpoint, run_config
 from flowlab.rng import generator
 
 log = logging.getLogger(__name__)
 
 Metrics = dict[str, Any]
 
+LIGHTNINGS_WARNINGS = (
+    "`isinstance.treespec, LeafSpec",  # about torch, which changed
+    "You're resuming from a checkpoint that ended",  # `ToyData` goes on within an epoch
+)
+
 
 def train(cfg: DictConfig) -> Metrics:
     """Train, test and export the flow of a configuration; returns what metrics.json holds.
 
-    Raises ConfigError, before anything is written, for a configuration that makes no sense.
+    Raises a FlowlabError, before anything is written if it is the configuration's fault; and
+    SystemExit, with the run saved, on SIGINT and SIGTERM.
     """
     validate(cfg)
+    run_dir = Path(str(cfg.run_dir))
+    claim(run_dir, cfg.ckpt_path)
     torch.set_num_threads(cfg.num_threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings(
-        "ignore", "`isinstance.treespec, LeafSpec", FutureWarning
-    )  # Lightning's
-    run_dir = Path(str(cfg.run_dir))
+    for theirs in LIGHTNINGS_WARNINGS:
+        warnings.filterwarnings("ignore", theirs)
 
+    metrics: Metrics = {"status": "failed", "seed": cfg.seed, "environment": provenance()}
+    try:
+        _fit_and_test(cfg, run_dir, metrics)
+        metrics["status"] = "completed"
+        _write(metrics, run_dir)
+    except BaseException as error:
+        stopped = isinstance(error, SystemExit | KeyboardInterrupt)
+        metrics["status"] = "interrupted" if stopped else "failed"
+        with suppress(OSError):
+            _write(metrics, run_dir)
+        if stopped:
+            run = os.path.relpath(run_dir)
+            log.info(f"interrupted; to go on, add ckpt_path={run} to the same command")
+            raise SystemExit(143 if error.args == (143,) else 130) from error
+        if isinstance(error, OSError) and not isinstance(error, FlowlabError):
+            raise OutputError(f"{run_dir}: cannot be written to ({error})") from error
+        raise
+    finally:
+        release(run_dir)
+    log.info(_report(metrics, run_dir))
+    return metrics
+
+
+def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
+    """The run itself; puts its figures into `metrics` as they come."""
+    resume = None if cfg.ckpt_path is None else checkpoint_file(cfg.ckpt_path)
+    epochs = 0 if resume is None else _say_where_it_goes_on(cfg, resume)
     data: ToyData = instantiate(cfg.data)
     flow = _initial_flow(cfg, data.target.dim)
+    metrics["params"] = sum(p.numel() for p in flow.parameters())
     module = MaximumLikelihood(
-        flow, data.target, instantiate(cfg.optimizer), instantiate(cfg.schedule)
+        flow,
+        data.target,
+        instantiate(cfg.optimizer),
+        instantiate(cfg.schedule),
+        cfg.seed,
+        run_config(cfg),
     )
     callbacks = {k: instantiate(callback) for k, callback in cfg.get("callbacks", {}).items()}
-    checkpoint, logger = callbacks.get("checkpoint"), RunLogger(run_dir)
+    checkpoint: Checkpoint | None = callbacks.get("checkpoint")
+    logger = RunLogger(run_dir, resume and resume.parent.parent, epochs)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         logger=logger,
-        callbacks=list(callbacks.values()),
-        plugins=[PatientIO()],
+        callbacks=[*callbacks.values(), Interrupt()],
+        plugins=[PatientIO(before_writing=logger.flush)],
         default_root_dir=run_dir,
         enable_checkpointing=checkpoint is not None,
         enable_model_summary=False,
@@ -61,38 +107,42 @@ def train(cfg: DictConfig) -> Metrics:
         num_sanity_val_steps=0,
     )
     logger.log_config(OmegaConf.to_yaml(cfg))
-
-    metrics: Metrics = {"status": "failed", "seed": cfg.seed}
-    metrics["params"] = sum(p.numel() for p in flow.parameters())
     try:
-        resume = checkpoint_file(cfg.ckpt_path) if cfg.ckpt_path is not None else None
         start = time.monotonic()
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         metrics["seconds"] = time.monotonic() - start
-        if checkpoint:
-            module.load_state_dict(torch.load(checkpoint.best, weights_only=True)["state_dict"])
+        metrics["best_epoch"] = trainer.current_epoch
+        if checkpoint and checkpoint.best_weights is not None:
+            module.load_state_dict(checkpoint.best_weights)
+            metrics["best_epoch"] = checkpoint.best_epoch
         trainer.test(module, datamodule=data, verbose=False)
         metrics |= {k: float(v) for k, v in trainer.callback_metrics.items() if "test" in k}
+        if not math.isfinite(metrics["test/nll"]):
+            raise NonFiniteError(f"the test NLL is {metrics['test/nll']}; try a lower flow.bound")
         for split, points in {"train": data.train, "val": data.val}.items():
             with torch.no_grad():
                 metrics[f"{split}/nll"] = float(-flow.log_prob(points).mean())
-        metrics["best_epoch"] = checkpoint.best_epoch if checkpoint else trainer.current_epoch
-        metrics["status"] = "completed"
         export.save(flow, run_dir / "flow.safetensors")
+        metrics["sha256"] = export.digest(flow.config, flow.state_dict())
         result = {tag: metrics[tag] for tag in ("test/kl", "test/nll")}
         result |= {f"{tag}_best": metrics[tag] for tag in ("train/nll", "val/nll")}
         logger.log_result(_hparams(cfg), result, trainer.current_epoch)
-    except SystemExit as stop:  # how Lightning leaves a fit on Ctrl-C
-        metrics["status"] = "interrupted"
-        run = os.path.relpath(run_dir)
-        log.info(f"interrupted; to go on, add ckpt_path={run} to the same command")
-        raise SystemExit(130) from stop
+        logger.close()
+    except BaseException:
+        with suppress(Exception):  # the first error is the one to tell
+            logger.close()
+        raise
     finally:
-        logger.close(wait=metrics["status"] == "completed")
         metrics["epochs"] = trainer.current_epoch
-        write_whole(run_dir / "metrics.json", json.dumps(metrics, indent=2).encode())
-    log.info(_report(metrics, run_dir))
-    return metrics
+
+
+def _say_where_it_goes_on(cfg: DictConfig, resume: Path) -> int:
+    """Log what differs from the run of a checkpoint; returns the epochs that it has done."""
+    checkpoint = read_checkpoint(resume)
+    epochs = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    others = differences(cfg, checkpoint, decisive=False)
+    log.info(f"going on from {resume} after {epochs} epochs" + (others and f"; {others}"))
+    return epochs
 
 
 def _initial_flow(cfg: DictConfig, dim: int) -> Flow:
@@ -115,6 +165,10 @@ def _hparams(cfg: DictConfig) -> dict[str, bool | float | str]:
         and isinstance(value, bool | int | float | str)
         and not str(value).startswith("${")
     }
+
+
+def _write(metrics: Metrics, run_dir: Path) -> None:
+    write_whole(run_dir / "metrics.json", json.dumps(metrics, indent=2).encode())
 
 
 def _report(metrics: Metrics, run_dir: Path) -> str:

@@ -1,5 +1,6 @@
 """flow.safetensors: a flow's weights, and its configuration as JSON in the metadata."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,19 +8,31 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
+from torch import Tensor
 
+from flowlab.errors import ModelFileError
 from flowlab.files import write_whole
 from flowlab.flows import Flow, build_flow
 
 FORMAT = 1
+MAX_SIZE = 2**20  # of any option that is a whole number: dimensions, layers, units
 DTYPES = {"F32": torch.float32, "F64": torch.float64}
 
 
 def save(flow: Flow, path: str | Path) -> None:
     """Write a flow that `build_flow` made; `load` gives it back to the bit."""
     tensors = {name: tensor.contiguous().cpu() for name, tensor in flow.state_dict().items()}
-    metadata = {"flowlab": json.dumps({"format": FORMAT, "flow": flow.config})}
-    write_whole(Path(path), to_bytes(tensors, metadata))
+    content = {"format": FORMAT, "flow": flow.config, "sha256": digest(flow.config, tensors)}
+    write_whole(Path(path), to_bytes(tensors, {"flowlab": json.dumps(content)}))
+
+
+def digest(config: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of a flow's configuration and weights."""
+    sha256 = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha256.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def load(path: str | Path) -> Flow:
@@ -28,7 +41,7 @@ def load(path: str | Path) -> Flow:
     The file can name nothing but a flow of the closed table `FLOWS` and plain numbers for it. Its
     table of tensors is compared with what the configuration implies before any is read.
 
-    Raises FileNotFoundError, or ValueError for a file that is not a flow.
+    Raises FileNotFoundError, or ModelFileError (a ValueError) if it is no flow or damaged.
     """
     path = Path(path)
     if path.is_dir():
@@ -39,26 +52,38 @@ def load(path: str | Path) -> Flow:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            config = _config(file.metadata())
+            config, sha256 = _config(file.metadata())
             dtype = _check_tensors(file, config)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if digest(config, tensors) != sha256:
+            raise ValueError("damaged, its digest does not match")
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("weights that are not finite")
     except (SafetensorError, ValueError, TypeError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"{path}: not a flow that flowlab can load: {error}") from error
+        message = f"{path}: not a flow that flowlab can load: {error}"
+        best = path.parent / "checkpoints" / "best.ckpt"
+        if best.is_file():
+            message += f"; {best} has the weights too, to go on from with ckpt_path"
+        raise ModelFileError(message) from error
     with torch.random.fork_rng(devices=[]):
         flow = build_flow(**config).to(dtype)
     flow.load_state_dict(tensors)
     return flow
 
 
-def _config(metadata: dict[str, str] | None) -> dict[str, Any]:
+def _config(metadata: dict[str, str] | None) -> tuple[dict[str, Any], str]:
+    """The flow's configuration and the digest, from the file's header."""
     content = json.loads((metadata or {}).get("flowlab", "null"))
-    if not isinstance(content, dict) or content.keys() != {"format", "flow"}:
+    if not isinstance(content, dict) or "format" not in content:
         raise ValueError("no flow configuration in its metadata")
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']!r}; this version reads {FORMAT}")
-    if not isinstance(content["flow"], dict):
-        raise ValueError("its flow configuration is not a table")
-    return content["flow"]
+    if content.keys() != {"format", "flow", "sha256"} or not isinstance(content["flow"], dict):
+        raise ValueError("its flow configuration is not a table of the kind that flowlab writes")
+    for key, value in content["flow"].items():
+        if isinstance(value, int) and abs(value) > MAX_SIZE:
+            raise ValueError(f"{key}={value} is more than flowlab builds, {MAX_SIZE}")
+    return content["flow"], content["sha256"]
 
 
 def _check_tensors(file: Any, config: dict[str, Any]) -> torch.dtype:

@@ -1,15 +1,19 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, in a directory that is one run's alone."""
 
+import fcntl
 import os
 from pathlib import Path
+
+from flowlab.errors import OutputError
+
+_claimed: dict[Path, int] = {}
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file beside its place, sync it and move it there in one step.
 
-    Folders on the way are made. Raises OSError, and leaves what was there before, if it fails.
+    Raises OSError, and leaves what was there before, if it fails or the folder does not exist.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -19,3 +23,43 @@ def write_whole(path: Path, content: bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def claim(run_dir: Path, ckpt_path: str | None) -> None:
+    """Make a run directory, and keep other processes out of it until `release` or this one's end.
+
+    Clears away what a killed process had half-written beside its files. Raises OutputError if the
+    directory cannot be made, if another process has it, or if it holds another run than the one
+    to go on with.
+    """
+    run_dir = run_dir.absolute()
+    if run_dir in _claimed:
+        return
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run_dir, os.O_RDONLY)
+    except OSError as error:
+        raise OutputError(f"{run_dir}: cannot be made ({error.strerror})") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise OutputError(
+            f"{run_dir}: another run is writing there; choose another hydra.run.dir"
+        ) from error
+    resumed = ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(run_dir.resolve())
+    if not resumed and any((run_dir / name).exists() for name in ("metrics.json", "checkpoints")):
+        os.close(descriptor)
+        raise OutputError(
+            f"{run_dir}: holds a run already; to go on with it add ckpt_path={run_dir}, "
+            "or choose another hydra.run.dir"
+        )
+    _claimed[run_dir] = descriptor
+    for part in run_dir.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+def release(run_dir: Path) -> None:
+    """Let other processes have the directory again."""
+    if (descriptor := _claimed.pop(run_dir.absolute(), None)) is not None:
+        os.close(descriptor)

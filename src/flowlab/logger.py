@@ -3,12 +3,14 @@
 import json
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch.loggers import Logger
 from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import (
@@ -20,20 +22,29 @@ from torch.utils.tensorboard import FileWriter, SummaryWriter
 
 from flowlab.painter import Painter
 
+EVENT_FILES = "events.out.tfevents.*"
 IMAGE_SIZE = {"height": 500, "width": 1000, "colorspace": 4}
 
 
 class RunLogger(Logger):
     """Writes one event file into the run directory, and the last of each picture into plots/.
 
-    The horizontal axis counts finished epochs: 0 is before the training.
+    The horizontal axis counts finished epochs: 0 is before the training. A run that goes on with
+    another takes over the curves and pictures of its first epochs.
     """
 
-    def __init__(self, run_dir: Path):
+    def __init__(self, run_dir: Path, before: Path | None = None, epochs: int = 0):
         super().__init__()
         self.run_dir = run_dir
         self.start_time = time.time()
+        old = sorted(run_dir.glob(EVENT_FILES))
         self.writer = SummaryWriter(run_dir)
+        if before is not None:
+            for event in _history(before, epochs):
+                self._file_writer.event_writer.add_event(event)
+        self.writer.flush()
+        for path in old:
+            path.unlink()
         self.painter = Painter()
         self.writer.add_custom_scalars(
             {"NLL": {"training and validation": ["Multiline", ["train/nll", "val/nll"]]}}
@@ -63,6 +74,7 @@ class RunLogger(Logger):
     def log_picture(self, name: str, epoch: int, plot: Callable[..., Figure], *args: Any) -> None:
         """Draw plot(*args) in the background, for plots/<name>.png and for the slider of `name`."""
         path = self.run_dir / "plots" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
         self.painter.paint((name, epoch), path, plot, *args)
         self._add_finished_pictures()
 
@@ -85,14 +97,18 @@ class RunLogger(Logger):
         self._add_hparams(metadata.SESSION_START_INFO_TAG, session_start_info=start)
         self._add_hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end)
 
+    def flush(self) -> None:
+        """Write to the disk what was logged."""
+        self.writer.flush()
+
     def finalize(self, status: str) -> None:
         self._add_finished_pictures()
         self.writer.flush()
 
-    def close(self, wait: bool) -> None:
-        """Close the event file and stop drawing; with `wait`, after the last picture."""
+    def close(self) -> None:
+        """Close the event file after the last picture."""
         try:
-            self._add_finished_pictures(wait)
+            self._add_finished_pictures(wait=True)
         finally:
             self.painter.cancel()
             self.writer.close()
@@ -107,4 +123,27 @@ class RunLogger(Logger):
         self._add(Summary.Value(tag=tag, metadata=plugin_data, tensor=metadata.NULL_TENSOR))
 
     def _add(self, value: Summary.Value, step: int | None = None) -> None:
-        cast(FileWriter, self.writer.file_writer).add_summary(Summary(value=[value]), step)
+        self._file_writer.add_summary(Summary(value=[value]), step)
+
+    @property
+    def _file_writer(self) -> FileWriter:
+        return cast(FileWriter, self.writer.file_writer)
+
+
+def _history(run_dir: Path, epochs: int) -> Iterator[Event]:
+    """The curves and pictures of a run's first epochs, each point once; not its final results."""
+    seen = set()
+    for path in sorted(run_dir.glob(EVENT_FILES)):
+        for event in LegacyEventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                point = value.tag, event.step
+                kind, result = value.WhichOneof("value"), value.tag.startswith("test/")
+                result = result or value.tag.endswith("_best")
+                if (
+                    event.step <= epochs
+                    and kind in ("simple_value", "image")
+                    and not result
+                    and point not in seen
+                ):
+                    seen.add(point)
+                    yield event

@@ -1,5 +1,6 @@
 """The LightningModule: maximum likelihood for a flow."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -8,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from flowlab.diagnosis import diagnose
 from flowlab.flows import Flow
+from flowlab.rng import generator
 from flowlab.targets import Target
 
 
@@ -16,12 +19,15 @@ class MaximumLikelihood(pl.LightningModule):
     """Fits a flow by minimizing the mean negative log-likelihood (NLL), in nats per point.
 
     `optimizer` is called with the parameters; its learning rate is multiplied in each epoch by
-    `schedule(progress)`, progress being the share of the epochs that are done. The test also gives
-    the target's entropy and
+    `schedule(progress)`, progress being the share of the epochs that are done. `config` is what
+    checkpoints say of the run, plain keys and values. The test also gives the target's entropy and
 
         KL(p_true || p_model) = E[log p_true(x) - log p_model(x)]
 
     estimated on the same test points.
+
+    Raises NonFiniteError or DataError before a loss or gradient that is not finite reaches the
+    parameters.
     """
 
     def __init__(
@@ -30,16 +36,38 @@ class MaximumLikelihood(pl.LightningModule):
         target: Target,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[float], float],
+        seed: int,
+        config: dict[str, Any],
     ):
         super().__init__()
         self.flow = flow
         self.target = target
         self.make_optimizer = optimizer
         self.schedule = schedule
-        self.losses: list[Tensor] = []
+        self.config = config
+        self.rng_state = generator("training", seed).get_state()
+        self.losses: list[Tensor] = []  # of the epoch in progress, with the sizes of its batches
         self.sizes: list[int] = []
 
+    @property
+    def train_nll(self) -> Tensor:
+        """The mean NLL over the points of the epoch in progress, each at its own step."""
+        sizes = torch.tensor(self.sizes, device=self.device)
+        return (torch.stack(self.losses) * sizes).sum() / sizes.sum()
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.make_optimizer(self.parameters())
+
+    def on_train_start(self) -> None:
+        torch.set_rng_state(self.rng_state)
+        self._set_learning_rate()
+
     def on_train_epoch_start(self) -> None:
+        self.losses.clear()
+        self.sizes.clear()
+        self._set_learning_rate()
+
+    def _set_learning_rate(self) -> None:
         optimizer = cast(Optimizer, self.optimizers(use_pl_optimizer=False))
         progress = self.current_epoch / cast(int, self.trainer.max_epochs)
         for group in optimizer.param_groups:
@@ -47,19 +75,26 @@ class MaximumLikelihood(pl.LightningModule):
 
     def training_step(self, x: Tensor) -> Tensor:
         loss = -self.flow.log_prob(x).mean()
+        if not math.isfinite(loss.item()):
+            raise diagnose(self.flow, x, self.global_step, "the loss")
         self.losses.append(loss.detach())
         self.sizes.append(len(x))
+        self.batch = x
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        if not nn.utils.get_total_norm(gradients, math.inf).isfinite():
+            raise diagnose(self.flow, self.batch, self.global_step, "a gradient")
+
+    def on_train_epoch_end(self) -> None:
+        # straight to the logger, so that no checkpoint of this epoch is written before
+        metrics = {"train/nll": float(self.train_nll), "epoch": self.current_epoch}
+        for logger in self.loggers:
+            logger.log_metrics(metrics)
 
     def validation_step(self, x: Tensor) -> None:
         self.log("val/nll", -self.flow.log_prob(x).mean(), batch_size=len(x))
-
-    def on_validation_epoch_end(self) -> None:
-        # here rather than at the end of the training epoch, which callbacks see first
-        sizes = torch.tensor(self.sizes, device=self.device)
-        self.log("train/nll", (torch.stack(self.losses) * sizes).sum() / sizes.sum())
-        self.losses.clear()
-        self.sizes.clear()
 
     def test_step(self, x: Tensor) -> None:
         nll = -self.flow.log_prob(x).mean()
@@ -67,8 +102,15 @@ class MaximumLikelihood(pl.LightningModule):
         metrics = {"test/nll": nll, "test/entropy": entropy, "test/kl": nll - entropy}
         self.log_dict(metrics, batch_size=len(x), logger=False)
 
-    def configure_optimizers(self) -> Optimizer:
-        return self.make_optimizer(self.parameters())
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["flow"] = self.flow.config
+        checkpoint["flowlab"] = {
+            "config": self.config,
+            "rng_state": torch.get_rng_state(),
+            "losses": list(self.losses),
+            "sizes": list(self.sizes),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["flowlab"]
+        self.rng_state = state["rng_state"]
+        self.losses, self.sizes = list(state["losses"]), list(state["sizes"])

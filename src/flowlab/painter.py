@@ -61,7 +61,8 @@ def _pool() -> ProcessPoolExecutor:
 
 
 def _initialise() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training's business
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)  # they are the training's business
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     atexit.register(os._exit, 0)  # at once: the program waits for this process at its end
 

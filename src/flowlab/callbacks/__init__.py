@@ -3,9 +3,10 @@
 from flowlab.callbacks.checkpoint import Checkpoint
 from flowlab.callbacks.density import Density
 from flowlab.callbacks.grid import Grid
+from flowlab.callbacks.interrupt import Interrupt
 from flowlab.callbacks.latents import Latents
 from flowlab.callbacks.loss import Loss
 from flowlab.callbacks.progress import Progress
 from flowlab.callbacks.samples import Samples
 
-__all__ = ["Checkpoint", "Density", "Grid", "Latents", "Loss", "Progress", "Samples"]
+__all__ = ["Checkpoint", "Density", "Grid", "Interrupt", "Latents", "Loss", "Progress", "Samples"]

@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +14,71 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from flowlab.files import write_whole
+from flowlab.resume import read_checkpoint
 
 
 class Checkpoint(callbacks.Checkpoint):
-    """Saves last.ckpt after every epoch, and best.ckpt when `val/nll` is the lowest so far."""
+    """Saves last.ckpt after every epoch, and best.ckpt when `val/nll` is the lowest so far.
 
-    def __init__(self, folder: str):
-        self.last, self.best = Path(folder, "last.ckpt"), Path(folder, "best.ckpt")
+    With `every_n_train_steps`, last.ckpt is also saved within epochs. The best weights travel in
+    last.ckpt as well, so that it is enough to go on from.
+    """
+
+    def __init__(self, every_n_train_steps: int | None):
+        self.every_n_train_steps = every_n_train_steps
         self.best_nll, self.best_epoch = float("inf"), 0
+        self.best_weights: dict[str, Tensor] | None = None
+
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        folder = Path(trainer.default_root_dir, "checkpoints")
+        folder.mkdir(exist_ok=True)
+        self.last, self.best = folder / "last.ckpt", folder / "best.ckpt"
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if trainer.ckpt_path is None:
-            return
-        before = Path(trainer.ckpt_path).with_name("best.ckpt")
-        if not before.exists():
-            self.best_nll = float("inf")
-        elif before.resolve() != self.best.resolve():
-            write_whole(self.best, before.read_bytes())
+        if trainer.ckpt_path is not None and not self.best.exists():
+            before = Path(trainer.ckpt_path).with_name("best.ckpt")
+            if before.exists():
+                write_whole(self.best, before.read_bytes())
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        n = self.every_n_train_steps
+        if n is not None and trainer.global_step % n == 0 and not trainer.is_last_batch:
+            trainer.save_checkpoint(self.last)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        nll = float(trainer.callback_metrics["val/nll"])
+        nll = float(trainer.callback_metrics.get("val/nll", "nan"))
         if nll < self.best_nll:
             self.best_nll, self.best_epoch = nll, trainer.current_epoch + 1
+            self.best_weights = {k: v.clone() for k, v in module.state_dict().items()}
             trainer.save_checkpoint(self.best)
         trainer.save_checkpoint(self.last)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_nll": self.best_nll, "best_epoch": self.best_epoch}
+        return {
+            "best_nll": self.best_nll,
+            "best_epoch": self.best_epoch,
+            "best_weights": self.best_weights,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_nll, self.best_epoch = state_dict["best_nll"], state_dict["best_epoch"]
+        self.best_weights = state_dict["best_weights"]
 
 
 class PatientIO(TorchCheckpointIO):
-    """Keeps the newest checkpoint of each name in memory, and writes them every few seconds.
+    """Keeps the newest checkpoint of each name in memory, and writes them every second.
 
     Small flows have epochs of 30 ms, and writing two files in each would cost a fifth of the
     training. What waits is written at the end of the training, also when it is interrupted; a
-    killed process loses `seconds` of work at most.
+    killed process loses `seconds` of work at most. `before_writing` is called first, so that what
+    the checkpoints rely on is on the disk before them.
     """
 
-    def __init__(self, seconds: float = 5.0):
+    def __init__(self, before_writing: Callable[[], None], seconds: float = 1.0):
+        self.before_writing = before_writing
         self.seconds = seconds
         self.waiting: dict[Path, dict[str, Any]] = {}
-        self.written = time.monotonic()
+        self.written = 0.0
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -65,8 +87,12 @@ class PatientIO(TorchCheckpointIO):
         if time.monotonic() - self.written > self.seconds:
             self.flush()
 
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
     def flush(self) -> None:
         """Write all that waits, each file whole or not at all."""
+        self.before_writing()
         for path, checkpoint in self.waiting.items():
             buffer = io.BytesIO()
             torch.save(checkpoint, buffer)

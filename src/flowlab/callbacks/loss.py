@@ -1,7 +1,8 @@
 """The loss curve, with the entropy as its floor."""
 
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -11,6 +12,7 @@ from flowlab import plots
 from flowlab.callbacks.picture import Drawing, Picture, parts
 from flowlab.data import ToyData
 from flowlab.flows import Flow
+from flowlab.module import MaximumLikelihood
 
 
 class Loss(Picture):
@@ -27,12 +29,13 @@ class Loss(Picture):
                 train, val = (
                     -flow.log_prob(x.to(flow.base.loc)).mean() for x in (data.train, data.val)
                 )
-            self._append(0, train, val)
+            self._append(trainer.current_epoch, train, val)
         super().on_train_start(trainer, module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        metrics = trainer.callback_metrics
-        self._append(trainer.current_epoch + 1, metrics["train/nll"], metrics["val/nll"])
+        val = trainer.callback_metrics.get("val/nll", math.nan)
+        train = cast(MaximumLikelihood, module).train_nll
+        self._append(trainer.current_epoch + 1, train, val)
         super().on_train_epoch_end(trainer, module)
 
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:

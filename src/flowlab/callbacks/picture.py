@@ -39,7 +39,8 @@ class Picture(Callback, ABC):
         """Yield (name, plot, *arrays) for each picture; the plot is given a title after them."""
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._log(trainer, module)
+        if trainer.ckpt_path is None:
+            self._log(trainer, module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1

@@ -1,10 +1,12 @@
 """A progress bar that costs the training nothing."""
 
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
+
+from flowlab.module import MaximumLikelihood
 
 
 class Progress(Callback):
@@ -23,7 +25,8 @@ class Progress(Callback):
         self.bar.update()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        nll = {tag: trainer.callback_metrics[tag].item() for tag in ("train/nll", "val/nll")}
+        nll = {"train/nll": float(cast(MaximumLikelihood, module).train_nll)}
+        nll |= {k: float(v) for k, v in trainer.callback_metrics.items() if k == "val/nll"}
         self.bar.set_description(f"epoch {trainer.current_epoch + 1}", refresh=False)
         self.bar.set_postfix(nll, refresh=False)
 

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import cast
 
 import torch
@@ -77,9 +77,13 @@ class AffineCoupling(Transform):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.first_layers(self.num_flows, x)
+
+    def first_layers(self, num: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the first `num` layers alone make of x, for finding the one that went wrong."""
         halves = [x[..., 0::2], x[..., 1::2]]
         log_scales = []
-        for i, net in enumerate(self._layers()):
+        for i, net in enumerate(islice(self._layers(), num)):
             kept, moved = i % 2, 1 - i % 2
             r, t = mlp(halves[kept], *net).chunk(2, dim=-1)
             s = self.bound * (r / self.bound).tanh()

@@ -1,0 +1,47 @@
+"""What can end a run before its time: one class and one exit code for each kind.
+
+The message is one line that names the key or file, what was got, what is allowed and what to do.
+Exit codes 130 and 143, after SIGINT and SIGTERM, come as SystemExit.
+"""
+
+
+class FlowlabError(Exception):
+    """Base of all; a mistake of the user's or of the machine's, not of the program's."""
+
+    exit_code = 1
+
+
+class Finished(FlowlabError):  # noqa: N818
+    """The run to go on with has nothing left to do: no error at all."""
+
+    exit_code = 0
+
+
+class ConfigError(FlowlabError, ValueError):
+    """A configuration that makes no sense."""
+
+    exit_code = 2
+
+
+class DataError(FlowlabError, ValueError):
+    """Data that cannot be learned from."""
+
+    exit_code = 3
+
+
+class ModelFileError(FlowlabError, ValueError):
+    """A flow.safetensors or .ckpt that is damaged, foreign, or too new."""
+
+    exit_code = 4
+
+
+class NonFiniteError(FlowlabError, ArithmeticError):
+    """A training that left the finite numbers."""
+
+    exit_code = 5
+
+
+class OutputError(FlowlabError, OSError):
+    """A run directory that cannot be written to, or is not this run's to write to."""
+
+    exit_code = 6

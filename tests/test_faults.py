@@ -1,0 +1,281 @@
+"""Real processes and real faults: signals, full disks, vanished folders, numbers that run away."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import NO_PICTURES, SHORT, events
+
+from flowlab import load
+from flowlab.resume import read_checkpoint
+
+QUICK = (*SHORT, *NO_PICTURES)
+LONG = ("trainer.max_epochs=100000", "data.num_train=200", "data.num_val=100", *NO_PICTURES)
+
+Process = subprocess.Popen[str]
+
+
+class Commands:
+    """Starts `python train.py` in one folder; what still runs at the end is killed."""
+
+    def __init__(self, command: list[str], cwd: Path):
+        self.command, self.cwd = command, cwd
+        self.processes: list[Process] = []
+
+    def start(self, *words: str, **env: str) -> Process:
+        process = subprocess.Popen(
+            [*self.command, *words],
+            cwd=self.cwd,
+            env=os.environ | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def finish(self, *words: str, **env: str) -> tuple[int, str, str]:
+        return end(self.start(*words, **env))
+
+
+def end(process: Process) -> tuple[int, str, str]:
+    output, errors = process.communicate(timeout=120)
+    return process.returncode, output, errors
+
+
+@pytest.fixture
+def commands(train_command: list[str], tmp_path: Path) -> Iterator[Commands]:
+    commands = Commands(train_command, tmp_path)
+    yield commands
+    for process in commands.processes:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not come"
+        time.sleep(0.02)
+
+
+def metrics_of(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return content
+
+
+def test_a_killed_run_goes_on_to_the_same_end(commands: Commands, tmp_path: Path) -> None:
+    """SIGKILL at random moments of imports, training and the end, again and again."""
+    dice = random.Random(0)
+    words = (*SHORT, "trainer.max_epochs=40", "callbacks.checkpoint.every_n_train_steps=3")
+    words += ("callbacks.loss.every_n_epochs=20",)
+    assert commands.finish(*words, "hydra.run.dir=whole")[0] == 0
+    again: tuple[str, ...] = ()
+    for _ in range(3):
+        process = commands.start(*words, "hydra.run.dir=cut", *again)
+        time.sleep(dice.uniform(3, 6))
+        process.kill()
+        process.wait()
+        if (tmp_path / "cut").exists():
+            again = ("ckpt_path=cut",)
+    status, _, errors = commands.finish(*words, "hydra.run.dir=cut", *again)
+    assert status == 0, errors
+    whole, cut = (tmp_path / name for name in ("whole", "cut"))
+    assert metrics_of(whole) | {"seconds": 0} == metrics_of(cut) | {"seconds": 0}
+    name = "flow.safetensors"
+    assert (whole / name).read_bytes() == (cut / name).read_bytes()
+    for tag in ("train/nll", "val/nll", "test/kl"):
+        curves = [[(e.step, e.value) for e in events(run).Scalars(tag)] for run in (whole, cut)]
+        assert curves[0] == curves[1]
+    assert not list(cut.rglob("*.part"))
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_saves_and_says_so(
+    signum: signal.Signals, code: int, commands: Commands, tmp_path: Path
+) -> None:
+    process = commands.start(*LONG, "hydra.run.dir=run")
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    process.send_signal(signum)
+    status, output, errors = end(process)
+    assert status == code
+    assert "interrupted; to go on, add ckpt_path=run to the same command" in output
+    assert "Traceback" not in errors
+    metrics = metrics_of(tmp_path / "run")
+    assert metrics["status"] == "interrupted"
+    checkpoint = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert (
+        checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        == (metrics["epochs"])
+    )
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_the_training_is_as_honest(
+    signum: signal.Signals, code: int, commands: Commands, tmp_path: Path
+) -> None:
+    process = commands.start(*LONG, "hydra.run.dir=run")
+    wait_for(tmp_path / "run" / ".hydra" / "overrides.yaml")
+    process.send_signal(signum)
+    status, _, errors = end(process)
+    assert status == code
+    assert "Traceback" not in errors
+
+
+def test_a_sweep_that_is_interrupted_runs_no_further_cells(
+    commands: Commands, tmp_path: Path
+) -> None:
+    process = commands.start("-m", "seed=0,1", *LONG, "hydra.sweep.dir=sweep")
+    wait_for(tmp_path / "sweep" / "0" / "checkpoints" / "last.ckpt")
+    process.send_signal(signal.SIGTERM)
+    status, _, errors = end(process)
+    assert status == 143
+    assert "the rest of the sweep is not run" in errors
+    assert not (tmp_path / "sweep" / "1").exists()
+
+
+def test_a_run_that_leaves_the_finite_numbers_stops_with_finite_weights(
+    commands: Commands, tmp_path: Path
+) -> None:
+    words = (*QUICK, "hydra.run.dir=run", "optimizer.lr=1e15", "flow.bound=100")
+    status, _, errors = commands.finish(*words)
+    assert status == 5, errors
+    (line,) = errors.splitlines()
+    assert line.startswith("error: step ")
+    assert "is not finite, and first " in line
+    assert "Try a lower optimizer.lr" in line
+    assert metrics_of(tmp_path / "run")["status"] == "failed"
+
+
+def test_a_second_run_in_one_directory_is_refused(commands: Commands, tmp_path: Path) -> None:
+    first = commands.start(*LONG, "hydra.run.dir=run")
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    overrides = (tmp_path / "run" / ".hydra" / "overrides.yaml").read_bytes()
+    for again in ((), ("ckpt_path=run",)):
+        status, _, errors = commands.finish("num_flows=4", *LONG, "hydra.run.dir=run", *again)
+        assert status == 6
+        assert errors == f"error: {tmp_path / 'run'}: another run is writing there; choose " + (
+            "another hydra.run.dir\n"
+        )
+    assert (tmp_path / "run" / ".hydra" / "overrides.yaml").read_bytes() == overrides
+    first.kill()
+    first.wait()
+    status, _, errors = commands.finish(*QUICK, "hydra.run.dir=run")
+    assert status == 6
+    assert "holds a run already; to go on with it add ckpt_path=" in errors
+
+
+def test_a_run_whose_directory_vanishes_ends(commands: Commands, tmp_path: Path) -> None:
+    process = commands.start(*LONG, "hydra.run.dir=run")
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    status, _, errors = end(process)
+    assert status == 6
+    assert "run: cannot be written to (" in errors
+    assert len(errors.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+    read_checkpoint(tmp_path / "elsewhere" / "checkpoints" / "last.ckpt")
+
+
+def mount(*words: str | Path) -> None:
+    if shutil.which("mount") is None or subprocess.run(["mount", *words]).returncode:
+        pytest.skip("this machine does not let the test mount a disk")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", disk)
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill_up(disk: Path) -> None:
+    with suppress(OSError), (disk / "rest").open("wb") as file:
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+
+
+def make_read_only(disk: Path) -> None:
+    mount("--bind", disk, disk)
+    mount("-o", "remount,bind,ro", disk)
+
+
+@pytest.mark.parametrize("spoil", [fill_up, make_read_only])
+def test_a_disk_that_takes_no_more_ends_the_run_and_spoils_nothing(
+    spoil: Callable[[Path], None], small_disk: Path, commands: Commands
+) -> None:
+    process = commands.start(*LONG, f"hydra.run.dir={small_disk / 'run'}")
+    last = small_disk / "run" / "checkpoints" / "last.ckpt"
+    wait_for(last)
+    spoil(small_disk)
+    status, _, errors = end(process)
+    assert status == 6
+    assert f"{small_disk / 'run'}: cannot be written to (" in errors
+    assert len(errors.splitlines()) == 1
+    read_checkpoint(last)
+
+
+def test_what_only_looks_on_changes_nothing(commands: Commands, tmp_path: Path) -> None:
+    """The last weights, from fresh processes with pictures, validation and progress on or off."""
+    off = ("+trainer.limit_val_batches=0", "~callbacks.progress", *NO_PICTURES)
+    hashes = set()
+    for name, words in {"on": (), "off": off}.items():
+        assert commands.finish(*SHORT, *words, f"hydra.run.dir={name}")[0] == 0
+        weights = read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt")["state_dict"]
+        hashes.add(b"".join(tensor.numpy().tobytes() for tensor in weights.values()))
+    assert len(hashes) == 1
+
+
+def test_a_run_repeats_from_its_saved_configuration(commands: Commands, tmp_path: Path) -> None:
+    assert commands.finish(*QUICK, "seed=3", "num_flows=5", "hydra.run.dir=first")[0] == 0
+    folder = tmp_path / "first" / ".hydra"
+    words = (f"--config-path={folder}", "--config-name=config", "hydra.run.dir=second")
+    status, _, errors = commands.finish(*words)
+    assert status == 0, errors
+    first, second = metrics_of(tmp_path / "first"), metrics_of(tmp_path / "second")
+    assert first | {"seconds": 0} == second | {"seconds": 0}
+    assert {"torch", "commit", "threads", "cpu"} <= first["environment"].keys()
+    assert len(first["sha256"]) == 64
+
+
+@pytest.mark.parametrize("subdir", ["../../x", "/tmp/x", "${hydra.job.override_dirname}"])
+def test_a_sweep_stays_in_its_directory(subdir: str, commands: Commands, tmp_path: Path) -> None:
+    words = ("-m", "seed=0,1", "+note=a/../../../x", "hydra.sweep.dir=sweep", *QUICK)
+    status, _, errors = commands.finish(*words, f"hydra.sweep.subdir={subdir}")
+    assert status == 2
+    assert "expected a folder within hydra.sweep.dir" in errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_comes_from_the_environment_stays_there(commands: Commands, tmp_path: Path) -> None:
+    secret = "xyzzy-12345"
+    words = (*QUICK, "+note=${oc.env:SECRET}", "hydra.run.dir=run")
+    assert commands.finish(*words, SECRET=secret)[0] == 0
+    for path in (tmp_path / "run").rglob("*"):
+        assert path.is_dir() or secret.encode() not in path.read_bytes(), path
+
+
+def test_a_damaged_model_file_has_its_own_exit_code(commands: Commands, tmp_path: Path) -> None:
+    assert commands.finish(*QUICK, "hydra.run.dir=run")[0] == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-100])
+    words = (*QUICK, "trainer.max_epochs=6", "ckpt_path=run")
+    status, _, errors = commands.finish(*words)
+    assert status == 4
+    assert "last.ckpt: damaged" in errors
+    assert "best.ckpt is whole" in errors
+    load(tmp_path / "run")
+    assert torch.load(last.with_name("best.ckpt"), weights_only=True)["epoch"] >= 0
