@@ -198,7 +198,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir()
     mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", disk)
     yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    while disk.is_mount():
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def fill_up(disk: Path) -> None:
