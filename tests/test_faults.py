@@ -2,10 +2,10 @@
 
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import NO_PICTURES, SHORT, events
+from conftest import NO_PICTURES, SHORT
 
 from flowlab import load
 from flowlab.resume import read_checkpoint
@@ -74,30 +74,11 @@ def metrics_of(folder: Path) -> dict[str, Any]:
     return content
 
 
-def test_a_killed_run_goes_on_to_the_same_end(commands: Commands, tmp_path: Path) -> None:
-    """SIGKILL at random moments of imports, training and the end, again and again."""
-    dice = random.Random(0)
-    words = (*SHORT, "trainer.max_epochs=40", "callbacks.checkpoint.every_n_train_steps=3")
-    words += ("callbacks.loss.every_n_epochs=20",)
-    assert commands.finish(*words, "hydra.run.dir=whole")[0] == 0
-    again: tuple[str, ...] = ()
-    for _ in range(3):
-        process = commands.start(*words, "hydra.run.dir=cut", *again)
-        time.sleep(dice.uniform(3, 6))
-        process.kill()
-        process.wait()
-        if (tmp_path / "cut").exists():
-            again = ("ckpt_path=cut",)
-    status, _, errors = commands.finish(*words, "hydra.run.dir=cut", *again)
-    assert status == 0, errors
-    whole, cut = (tmp_path / name for name in ("whole", "cut"))
-    assert metrics_of(whole) | {"seconds": 0} == metrics_of(cut) | {"seconds": 0}
-    name = "flow.safetensors"
-    assert (whole / name).read_bytes() == (cut / name).read_bytes()
-    for tag in ("train/nll", "val/nll", "test/kl"):
-        curves = [[(e.step, e.value) for e in events(run).Scalars(tag)] for run in (whole, cut)]
-        assert curves[0] == curves[1]
-    assert not list(cut.rglob("*.part"))
+def test_runs_cut_by_signals_at_random_moments_go_on_to_the_same_end() -> None:
+    script = Path(__file__).parent / "benchmarks" / "kill_runs.py"
+    run = subprocess.run([sys.executable, str(script), "1"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "3 signals, 0 of 1 runs ended differently" in run.stdout
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -1,0 +1,91 @@
+"""Runs that are cut by signals at random moments, and gone on with: do they end the same.
+
+python tests/benchmarks/kill_runs.py [RUNS] [SEED]
+
+Each run gets three of SIGKILL, SIGINT and SIGTERM, in its imports, its training or its end. Its
+metrics, weights and curves are compared to the bit with those of a run that nobody disturbed.
+"""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [
+    *(sys.executable, str(ROOT / "train.py"), "trainer.max_epochs=40", "data.num_train=200"),
+    *("callbacks.checkpoint.every_n_train_steps=3", "data.num_val=100", "schedule=cosine"),
+    *(f"~callbacks.{name}" for name in ("density", "samples", "grid", "latents", "loss")),
+]
+EXIT_CODES = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def result(run: Path) -> dict[str, Any]:
+    """All that must be equal between two runs of one configuration."""
+    (events,) = run.glob("events.out.tfevents.*")
+    scalars = EventAccumulator(str(events), size_guidance={"scalars": 0}).Reload()
+    curves = {
+        tag: [(event.step, event.value) for event in scalars.Scalars(tag)]
+        for tag in scalars.Tags()["scalars"]
+    }
+    metrics = json.loads((run / "metrics.json").read_text()) | {"seconds": 0}
+    weights = (run / "flow.safetensors").read_bytes()
+    return {"metrics": metrics, "weights": weights, "curves": curves}
+
+
+def cut_and_go_on(folder: Path, name: str, dice: random.Random) -> list[str]:
+    """Three signals and then the end; returns what each of them did."""
+    told = []
+    again: list[str] = []
+    for _ in range(3):
+        process = subprocess.Popen(
+            [*COMMAND, f"hydra.run.dir={name}", *again],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(dice.uniform(0.6, 4.2))
+        signum = dice.choice(list(EXIT_CODES))
+        process.send_signal(signum)
+        _, errors = process.communicate()
+        told.append(f"{signum.name} {process.returncode}")
+        # Python's last act, after the run's, is to give signals back to the system
+        honest = (0, EXIT_CODES[signum], -signum)
+        if process.returncode not in honest or "Traceback" in errors:
+            raise SystemExit(f"{told[-1]}:\n{errors}")
+        if (folder / name / ".hydra").exists():
+            again = [f"ckpt_path={name}"]
+    subprocess.run(
+        [*COMMAND, f"hydra.run.dir={name}", *again], cwd=folder, check=True, capture_output=True
+    )
+    return told
+
+
+def main(runs: int, seed: int) -> int:
+    dice, different = random.Random(seed), 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        subprocess.run(
+            [*COMMAND, "hydra.run.dir=whole"], cwd=folder, check=True, capture_output=True
+        )
+        whole = result(folder / "whole")
+        for i in range(runs):
+            told = cut_and_go_on(folder, f"cut{i}", dice)
+            same = result(folder / f"cut{i}") == whole
+            different += not same
+            print(f"{', '.join(told)}: {'the same' if same else 'DIFFERENT'}", flush=True)
+    print(f"{3 * runs} signals, {different} of {runs} runs ended differently")
+    return different
+
+
+if __name__ == "__main__":
+    numbers = [int(word) for word in sys.argv[1:]]
+    sys.exit(main(*(numbers + [10, 0][len(numbers) :])) != 0)

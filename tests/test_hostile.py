@@ -1,0 +1,25 @@
+"""Files of strangers: `load` and `ckpt_path` run none of their code and do not choke on them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import Run
+
+
+def test_hostile_files_are_refused_and_nothing_happens(short_run: Run, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("hostile.py")
+    good = short_run.folder / "checkpoints" / "last.ckpt"
+    command = [sys.executable, str(script), str(tmp_path), str(good)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert run.returncode == 0, run.stderr
+    results = json.loads(run.stdout)
+    events = [event for result in results for event in result["events"]]
+    print(f"{len(results)} files, {len(events)} events")
+    assert events == []
+    assert len(results) > 100
+    for result in results:
+        assert result["outcome"] == ["refused", "refused"], result
+        assert result["memory"] < 64 * 2**20, result
+    assert not (tmp_path / "harm").exists()
