@@ -80,7 +80,7 @@ class Spoil(pl.Callback):
         (
             "gradient",
             NonFiniteError,
-            "a gradient is not finite, and first the gradient of transforms",
+            "a gradient is not finite, and first the gradient of",
         ),
     ],
 )
