@@ -35,7 +35,8 @@ def result(run: Path) -> dict[str, Any]:
         tag: [(event.step, event.value) for event in scalars.Scalars(tag)]
         for tag in scalars.Tags()["scalars"]
     }
-    metrics = json.loads((run / "metrics.json").read_text()) | {"seconds": 0}
+    metrics = json.loads((run / "metrics.json").read_text())
+    del metrics["seconds"], metrics["environment"]  # the commit may change meanwhile
     weights = (run / "flow.safetensors").read_bytes()
     return {"metrics": metrics, "weights": weights, "curves": curves}
 
