@@ -58,6 +58,7 @@ MISTAKES = {
     "+trainer.check_val_every_n_epoch=2": "check_val_every_n_epoch=2: expected 1 (the best epoch",
     "seed=-1": f"seed=-1: {WHOLE} 0",
     "ckpt_path=nosuch": "ckpt_path=nosuch: no such file; expected a run directory or a .ckpt",
+    "ckpt_path=https://x.org/last.ckpt": "ckpt_path=https://x.org/last.ckpt: no such file",
     "ckpt_path=.": "ckpt_path=.: no such file; expected a run directory or a .ckpt",
     "callbacks.density.every_n_epochs=0": f"every_n_epochs=0: {WHOLE} 1",
     "~optimizer": "optimizer: missing",

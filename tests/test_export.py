@@ -1,6 +1,7 @@
 """flow.safetensors: what `load` refuses."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from flowlab import load
+from flowlab.errors import ModelFileError
 from flowlab.export import save
 from flowlab.flows import build_flow
 
@@ -65,17 +67,43 @@ def test_wrong_tensors_are_refused(tmp_path: Path) -> None:
             load(path)
 
 
-def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
+def test_damage_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    """Any length that is cut off, and any bit of the file that is flipped."""
     path = tmp_path / "flow.safetensors"
     save(build_flow("coupling", 2), path)
-    whole = path.read_bytes()
-    for length in (0, 5, 100, len(whole) - 1):
+    whole, dice = path.read_bytes(), random.Random(0)
+    for length in (0, 5, len(whole) - 1, *dice.sample(range(len(whole)), 50)):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="not a flow that flowlab can load"):
+        with pytest.raises(ModelFileError, match="not a flow that flowlab can load"):
+            load(path)
+    for position in dice.sample(range(len(whole)), 300):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << dice.randrange(8)
+        path.write_bytes(flipped)
+        with pytest.raises(ModelFileError, match="not a flow that flowlab can load"):
             load(path)
     torch.save({"a": 1}, path)
-    with pytest.raises(ValueError, match="not a flow that flowlab can load"):
+    with pytest.raises(ModelFileError, match="not a flow that flowlab can load"):
         load(path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    flow = build_flow("coupling", 2)
+    next(flow.parameters()).data[0] = torch.nan
+    save(flow, tmp_path / "flow.safetensors")
+    with pytest.raises(ModelFileError, match="weights that are not finite"):
+        load(tmp_path)
+
+
+def test_a_refusal_names_the_checkpoint_that_has_the_weights_too(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").touch()
+    (tmp_path / "flow.safetensors").touch()
+    with pytest.raises(ModelFileError, match=r"checkpoints/best.ckpt has the weights too"):
+        load(tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a run directory"):
         load(tmp_path / "nosuch")
 

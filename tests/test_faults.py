@@ -113,6 +113,19 @@ def test_a_signal_before_the_training_is_as_honest(
     assert "Traceback" not in errors
 
 
+def test_a_second_signal_does_not_wait_for_the_batch(commands: Commands, tmp_path: Path) -> None:
+    """The steps of this flow take many seconds."""
+    words = ("num_flows=64", "num_hidden=256", "data.num_train=200000", "data.batch_size=200000")
+    process = commands.start(*words, "hydra.run.dir=run", *NO_PICTURES)
+    wait_for(tmp_path / "run" / "checkpoints")
+    time.sleep(2)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=2) == 143
+
+
 def test_a_sweep_that_is_interrupted_runs_no_further_cells(
     commands: Commands, tmp_path: Path
 ) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupt(Callback):
     """Stops a training at the end of the batch, with last.ckpt saved; a second signal at once.
@@ -23,8 +25,11 @@ class Interrupt(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self.handlers[signum] = signal.signal(signum, self._note)
+            self.handlers = {signum: signal.signal(signum, self._note) for signum in SIGNALS}
+            reader, self.writer = os.pipe()
+            os.set_blocking(self.writer, False)
+            signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
+            threading.Thread(target=_exit_at_the_second, args=(reader,), daemon=True).start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         # the last batch is left to the end of its epoch: Lightning resumes from there better
@@ -44,8 +49,6 @@ class Interrupt(Callback):
         self._restore()
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum:
-            os._exit(128 + signum)
         self.signum = signum
 
     def _stop(self) -> None:
@@ -53,6 +56,19 @@ class Interrupt(Callback):
             raise SystemExit(128 + self.signum)
 
     def _restore(self) -> None:
+        if self.handlers:
+            signal.set_wakeup_fd(-1)
+            os.close(self.writer)
         for signum, handler in self.handlers.items():
             signal.signal(signum, handler)
         self.handlers.clear()
+
+
+def _exit_at_the_second(reader: int) -> None:
+    """Watch from a thread: Python calls handlers only when a batch's long operations are done."""
+    with os.fdopen(reader, "rb", buffering=0) as signals:
+        seen = 0
+        while signum := signals.read(1):
+            seen += signum[0] in SIGNALS
+            if seen == 2:
+                os._exit(128 + signum[0])
