@@ -37,13 +37,13 @@ class RunLogger(Logger):
         super().__init__()
         self.run_dir = run_dir
         self.start_time = time.time()
-        old = sorted(run_dir.glob(EVENT_FILES))
+        replaced = sorted(run_dir.glob(EVENT_FILES))
+        history = sorted(before.glob(EVENT_FILES)) if before is not None else []
         self.writer = SummaryWriter(run_dir)
-        if before is not None:
-            for event in _history(before, epochs):
-                self._file_writer.event_writer.add_event(event)
+        for event in _history(history, epochs):
+            self._file_writer.event_writer.add_event(event)
         self.writer.flush()
-        for path in old:
+        for path in replaced:
             path.unlink()
         self.painter = Painter()
         self.writer.add_custom_scalars(
@@ -130,20 +130,15 @@ class RunLogger(Logger):
         return cast(FileWriter, self.writer.file_writer)
 
 
-def _history(run_dir: Path, epochs: int) -> Iterator[Event]:
+def _history(files: list[Path], epochs: int) -> Iterator[Event]:
     """The curves and pictures of a run's first epochs, each point once; not its final results."""
     seen = set()
-    for path in sorted(run_dir.glob(EVENT_FILES)):
+    for path in files:
         for event in LegacyEventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                point = value.tag, event.step
-                kind, result = value.WhichOneof("value"), value.tag.startswith("test/")
-                result = result or value.tag.endswith("_best")
-                if (
-                    event.step <= epochs
-                    and kind in ("simple_value", "image")
-                    and not result
-                    and point not in seen
-                ):
+                kept = value.WhichOneof("value") in ("simple_value", "image")
+                result = value.tag.startswith("test/") or value.tag.endswith("_best")
+                point = (value.tag, event.step)
+                if kept and not result and event.step <= epochs and point not in seen:
                     seen.add(point)
                     yield event
