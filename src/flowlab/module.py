@@ -83,8 +83,9 @@ class MaximumLikelihood(pl.LightningModule):
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        if not nn.utils.get_total_norm(gradients, math.inf).isfinite():
+        parameters = (p for group in optimizer.param_groups for p in group["params"])
+        sums = [p.grad.sum() for p in parameters if p.grad is not None]
+        if not math.isfinite(torch.stack(sums).sum().item()):
             raise diagnose(self.flow, self.batch, self.global_step, "a gradient")
 
     def on_train_epoch_end(self) -> None:

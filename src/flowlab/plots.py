@@ -48,8 +48,8 @@ def surface(axis: Array, learned: Array, true: Array, title: str) -> Figure:
             cmap=COLORMAP,
             vmin=0,
             vmax=height,
-            rcount=48,
-            ccount=48,
+            rcount=40,
+            ccount=40,
         )
         ticks = np.linspace(axis[0], axis[-1], 5)
         ax.set(title=f"{name} density", xlabel="$x_1$", ylabel="$x_2$", xticks=ticks, yticks=ticks)
