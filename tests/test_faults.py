@@ -129,7 +129,8 @@ def test_a_second_signal_does_not_wait_for_the_batch(commands: Commands, tmp_pat
 def test_a_sweep_that_is_interrupted_runs_no_further_cells(
     commands: Commands, tmp_path: Path
 ) -> None:
-    process = commands.start("-m", "seed=0,1", *LONG, "hydra.sweep.dir=sweep")
+    words = ("hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}")
+    process = commands.start("-m", "seed=0,1", *LONG, *words)
     wait_for(tmp_path / "sweep" / "0" / "checkpoints" / "last.ckpt")
     process.send_signal(signal.SIGTERM)
     status, _, errors = end(process)

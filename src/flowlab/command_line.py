@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from flowlab.config import flatten, validate
 from flowlab.errors import ConfigError, Finished, FlowlabError
 from flowlab.files import claim
+from flowlab.sweep import check_sweep, finish_sweep, run_cell
 
 USER_ERRORS = (FlowlabError, HydraException, OmegaConfBaseException)
 
@@ -43,23 +44,26 @@ class Validate(Callback):
             raise Refused from error
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        subdir = dict(flatten(OmegaConf.to_container(config.hydra.sweep)))["subdir"]
-        named_after = "override_dirname" in subdir and any(
-            ".." in override for override in config.hydra.overrides.task
-        )
-        if Path(subdir).is_absolute() or ".." in Path(subdir).parts or named_after:
-            raise Refused from ConfigError(
-                f"hydra.sweep.subdir={subdir}: expected a folder within hydra.sweep.dir"
-            )
+        try:
+            check_sweep(config)
+        except USER_ERRORS as error:
+            raise Refused from error
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            finish_sweep(config)
+        except USER_ERRORS as error:
+            raise Refused from error
 
 
 def run(task: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
     """Run a task; its errors end the program, but only the one cell where it is of a sweep."""
     try:
-        task(cfg)
-    except FlowlabError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise
+            run_cell(task, cfg)
+        else:
+            task(cfg)
+    except FlowlabError as error:
         raise Refused from error
     except SystemExit:
         if HydraConfig.get().mode == RunMode.MULTIRUN:

@@ -45,3 +45,9 @@ class OutputError(FlowlabError, OSError):
     """A run directory that cannot be written to, or is not this run's to write to."""
 
     exit_code = 6
+
+
+class SweepError(FlowlabError):
+    """A sweep of which some runs failed."""
+
+    exit_code = 1

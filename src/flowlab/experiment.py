@@ -61,6 +61,8 @@ def train(cfg: DictConfig) -> Metrics:
     except BaseException as error:
         stopped = isinstance(error, SystemExit | KeyboardInterrupt)
         metrics["status"] = "interrupted" if stopped else "failed"
+        if not stopped:
+            metrics["error"] = str(error)
         with suppress(OSError):
             _write(metrics, run_dir)
         if stopped:

@@ -48,7 +48,7 @@ def claim(run_dir: Path, ckpt_path: str | None) -> None:
             f"{run_dir}: another run is writing there; choose another hydra.run.dir"
         ) from error
     resumed = ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(run_dir.resolve())
-    if not resumed and any((run_dir / name).exists() for name in ("metrics.json", "checkpoints")):
+    if not resumed and holds_run(run_dir):
         os.close(descriptor)
         raise OutputError(
             f"{run_dir}: holds a run already; to go on with it add ckpt_path={run_dir}, "
@@ -57,6 +57,11 @@ def claim(run_dir: Path, ckpt_path: str | None) -> None:
     _claimed[run_dir] = descriptor
     for part in run_dir.rglob(".*.part"):
         part.unlink(missing_ok=True)
+
+
+def holds_run(run_dir: Path) -> bool:
+    """Whether a run has begun to save into a directory."""
+    return any((run_dir / name).exists() for name in ("metrics.json", "checkpoints"))
 
 
 def release(run_dir: Path) -> None:

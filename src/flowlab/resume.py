@@ -100,6 +100,12 @@ def check_resume(cfg: DictConfig) -> None:
         raise ConfigError(f"ckpt_path={cfg.ckpt_path}: not the same flow and data: {decisive}")
     epochs, asked = finished_epochs(path), cfg.trainer.max_epochs
     if path.name == "last.ckpt" and epochs >= asked:
+        others = differences(cfg, checkpoint, decisive=False, but=("trainer.", "callbacks."))
+        if others:
+            raise ConfigError(
+                f"ckpt_path={cfg.ckpt_path}: finished with other settings: {others}; "
+                "for more epochs with these raise trainer.max_epochs"
+            )
         raise Finished(
             f"{path.parent.parent}: finished, {epochs} epochs; nothing to do. "
             "For more of them raise trainer.max_epochs"
@@ -117,11 +123,15 @@ def finished_epochs(path: Path) -> int:
         return 0
 
 
-def differences(cfg: DictConfig, checkpoint: dict[str, Any], decisive: bool) -> str:
-    """What the checkpoint's run had otherwise, among the decisive keys or the others."""
+def differences(
+    cfg: DictConfig, checkpoint: dict[str, Any], decisive: bool, but: tuple[str, ...] = ()
+) -> str:
+    """What the checkpoint's run had otherwise: of the decisive keys or the others, `but` some."""
     here, there = run_config(cfg), checkpoint["flowlab"]["config"]
     return ", ".join(
         f"{key}={there.get(key)} there, {here.get(key)} here"
         for key in sorted(here.keys() | there.keys())
-        if here.get(key) != there.get(key) and key.startswith(DECISIVE) == decisive
+        if here.get(key) != there.get(key)
+        and key.startswith(DECISIVE) == decisive
+        and not key.startswith(but)
     )

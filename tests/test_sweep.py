@@ -1,0 +1,185 @@
+"""Sweeps from the command line: checked before they start, gone on with, and reported on."""
+
+import csv
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import NO_PICTURES, SHORT, Run
+from scipy import stats
+from test_command_line import run
+from test_faults import Commands, commands  # noqa: F401
+
+from flowlab.errors import ConfigError
+from flowlab.report import report, welch_p_value
+from flowlab.sweep import cell_name
+
+QUICK = (*SHORT, *NO_PICTURES)
+GRID = ("-m", "num_flows=2,3", "num_hidden=4,5", "seed=0,1", *QUICK)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of all cells, but not what is written about the sweep as a whole."""
+    files = [path for path in folder.glob("*/**/*") if path.is_file()]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.parent.name != "plots"}
+
+
+def results(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def sweep(train_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A grid of four cells with two seeds each, and what it printed."""
+    folder = tmp_path_factory.mktemp("sweep")
+    result = run(train_command, *GRID, "hydra.sweep.dir=grid", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "grid", result.stdout
+
+
+def test_a_grid_ends_in_a_table_and_pictures(sweep: tuple[Path, str]) -> None:
+    folder, output = sweep
+    rows = results(folder)
+    assert len(rows) == 8
+    for row in rows:
+        metrics = json.loads((folder.parent / row["directory"] / "metrics.json").read_text())
+        assert float(row["test/kl"]) == metrics["test/kl"]
+        assert row["status"] == "completed"
+        assert {row["num_flows"], row["num_hidden"]} <= {"2", "3", "4", "5"}
+    table = (folder / "results.md").read_text()
+    assert output.endswith(table)
+    lines = [line.split("|") for line in table.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 4
+    means = [float(line[5].split("±")[0]) for line in lines[2:]]
+    assert means == sorted(means)
+    first = [
+        row
+        for row in rows
+        if (row["num_flows"], row["num_hidden"]) == (lines[2][2].strip(), lines[2][3].strip())
+    ]
+    kls = [float(row["test/kl"]) for row in first]
+    assert means[0] == pytest.approx(sum(kls) / 2, abs=1e-4)
+    assert float(lines[2][5].split("±")[1]) == pytest.approx(stats.sem(kls), abs=1e-4)
+    names = {path.stem for path in (folder / "plots").iterdir()}
+    assert names == {"heatmap-num_flows-num_hidden", "pareto", "densities"}
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 1
+
+
+def test_the_same_command_again_touches_nothing_that_is_finished(
+    sweep: tuple[Path, str], train_command: list[str]
+) -> None:
+    folder, _ = sweep
+    before, table = contents(folder), (folder / "results.md").read_text()
+    result = run(train_command, *GRID, f"hydra.sweep.dir={folder}", cwd=folder.parent)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("finished, 4 epochs; nothing to do") == 8
+    after = contents(folder)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert {Path(name).parts[1] for name in changed} <= {".hydra", "train.log"}
+    assert (folder / "results.md").read_text() == table
+
+
+def test_one_bad_cell_and_nothing_runs(train_command: list[str], tmp_path: Path) -> None:
+    result = run(train_command, "-m", "num_flows=2,0,4", *QUICK, cwd=tmp_path)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "num_flows=0: expected a whole number of at least 1 (in the cell num_flows=0 " in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_failing_cells_are_listed_and_the_others_go_on(
+    train_command: list[str], tmp_path: Path
+) -> None:
+    words = ("-m", "optimizer.lr=1e-3,1e15,1e16", "flow.bound=100", *QUICK, "hydra.sweep.dir=s")
+    result = run(train_command, *words, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("error: 2 of the runs in s failed")
+    statuses = [row["status"] for row in results(tmp_path / "s")]
+    assert sorted(statuses) == ["completed", "failed", "failed"]
+    table = (tmp_path / "s" / "results.md").read_text()
+    assert table.count("is not finite, and first") == 2
+
+
+def test_a_killed_sweep_goes_on_to_the_same_results(
+    sweep: tuple[Path, str],
+    commands: Commands,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder, _ = sweep
+    process = commands.start(*GRID, "hydra.sweep.dir=grid")
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("grid/*/metrics.json"))) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = {path: path.read_bytes() for path in tmp_path.glob("grid/*/metrics.json")}
+    status, _, errors = commands.finish(*GRID, "hydra.sweep.dir=grid")
+    assert status == 0, errors
+    assert all(path.read_bytes() == content for path, content in finished.items())
+    for mine, whole in zip(results(tmp_path / "grid"), results(folder), strict=True):
+        for row in (mine, whole):
+            del row["seconds"], row["directory"]
+        assert mine == whole
+
+
+def test_the_preset_switches_to_multirun_by_itself(
+    train_command: list[str], tmp_path: Path
+) -> None:
+    few = ("hydra.sweeper.params.num_flows=2", "hydra.sweeper.params.num_hidden='4,8'")
+    few += ("hydra.sweeper.params.seed=0", "hydra.sweep.dir=s")
+    result = run(train_command, "sweep=depth_width", *few, *QUICK, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert [row["num_hidden"] for row in results(tmp_path / "s")] == ["4", "8"]
+    assert {path.stem for path in (tmp_path / "s" / "plots").iterdir()} == {
+        *("curve", "pareto", "densities"),
+    }
+
+
+def test_names_of_cells_are_readable_and_their_own() -> None:
+    assert cell_name(["num_flows=2", "seed=0"]) == "num_flows=2,seed=0"
+    odd = ["a=x/y", "a=x_y", "a=[1,2]", "a=../../x", "a=" + 300 * "x", "a=" + 301 * "x", ".a=1"]
+    names = {cell_name([word]) for word in odd}
+    assert len(names) == len(odd)
+    for name in names:
+        assert len(name) < 120
+        assert "/" not in name
+        assert not name.startswith(".")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [([1.0, 1.2], [1.1, 3.0, 2.0]), ([0.05, 0.052, 0.049], [0.07, 0.05, 0.09]), ([1, 2], [9, 7])],
+)
+def test_the_p_value_is_scipys(first: list[float], second: list[float]) -> None:
+    expected = stats.ttest_ind(first, second, equal_var=False).pvalue
+    assert welch_p_value(first, second) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_report_says_what_it_left_out(
+    sweep: tuple[Path, str], short_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = sweep
+    cells = sorted(path.parent for path in folder.glob("*/.hydra"))
+    for i, cell in enumerate(cells):
+        subprocess.run(["cp", "-r", str(cell), str(tmp_path / f"run{i}")], check=True)
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "run0" / "metrics.json").unlink()
+    (tmp_path / "run1" / "metrics.json").write_text("{")
+    (tmp_path / "run2" / "metrics.json").write_text('{"status": "completed"}')
+    (tmp_path / "run3" / ".hydra" / "config.yaml").write_text("a: [")
+    assert report([tmp_path], tmp_path) == 1
+    output = capsys.readouterr().out
+    assert "| run0   | missing | no metrics.json: it did not end |" in output
+    for name in ("run1", "run2", "run3"):
+        assert f"left out: {tmp_path / name}: " in output
+    assert len(results(tmp_path)) == 5
+
+
+def test_a_folder_without_runs_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no runs there"):
+        report([tmp_path], tmp_path)
