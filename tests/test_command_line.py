@@ -64,6 +64,7 @@ MISTAKES = {
     "~optimizer": "optimizer: missing",
     "~callbacks.sample": "callbacks.sample: no such key; did you mean callbacks.samples",
     "data.num_train=${nosuch}": "Interpolation key 'nosuch' not found",
+    "hydra/launcher=nosuch": 'hydra/launcher=nosuch: not installed; try pip install -e ".[sweep]"',
     "fast": "fast: expected key=value or group=choice",
 }
 

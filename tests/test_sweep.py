@@ -127,6 +127,34 @@ def test_a_killed_sweep_goes_on_to_the_same_results(
         assert mine == whole
 
 
+@pytest.mark.parametrize(
+    "launcher",
+    [("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), ("hydra/launcher=submitit_local",)],
+)
+def test_cells_run_side_by_side_give_the_same_results(
+    launcher: tuple[str, ...], sweep: tuple[Path, str], train_command: list[str], tmp_path: Path
+) -> None:
+    words = (
+        "-m",
+        "num_flows=2",
+        "num_hidden=4,5",
+        "seed=0",
+        *QUICK,
+        "hydra.sweep.dir=s",
+        *launcher,
+    )
+    result = run(train_command, *words, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    mine = {row["num_hidden"]: row["sha256"] for row in results(tmp_path / "s")}
+    serial = {
+        row["num_hidden"]: row["sha256"]
+        for row in results(sweep[0])
+        if (row["num_flows"], row["seed"]) == ("2", "0")
+    }
+    assert mine == serial
+    assert len(mine) == 2
+
+
 def test_the_preset_switches_to_multirun_by_itself(
     train_command: list[str], tmp_path: Path
 ) -> None:

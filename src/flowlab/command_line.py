@@ -109,6 +109,8 @@ def explain(error: BaseException, conf: Path) -> str:
         return f"{match[2]}: no such key; {_near(match[2], conf)}"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, choice = match[1], match[2]
+        if group == "hydra/launcher":
+            return f'{group}={choice}: not installed; try pip install -e ".[sweep]"'
         return f"{group}={choice}: no such choice; available: {', '.join(_choices(conf / group))}"
     if match := re.search(r"unexpected keyword argument '([^']+)'.*full_key: (\S+)", text, re.S):
         return f"{match[2]}.{match[1]}: no such key; see python train.py --help"

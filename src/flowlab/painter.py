@@ -7,6 +7,7 @@ import atexit
 import gc
 import io
 import multiprocessing as mp
+import multiprocessing.util
 import os
 import signal
 import threading
@@ -57,7 +58,13 @@ def start() -> None:
 
 @cache
 def _pool() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp.get_context("spawn"), initializer=_initialise)
+    if mp.get_start_method(allow_none=True) == "loky":  # joblib's, which a new process cannot find
+        mp.set_start_method("spawn", force=True)
+    pool = ProcessPoolExecutor(1, mp.get_context("spawn"), initializer=_initialise)
+    # a process that multiprocessing started, as joblib's are, would wait for the pool's at its end;
+    # the priority is above that of the pool's queues
+    mp.util.Finalize(None, pool.shutdown, exitpriority=100)
+    return pool
 
 
 def _initialise() -> None:

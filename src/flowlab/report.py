@@ -150,11 +150,12 @@ def to_csv(runs: Sequence[Run], axes: Sequence[str]) -> str:
     figures.pop("seed", None)
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([*axes, "seed", *figures, "status", "error", "directory"])
+    writer.writerow([*axes, "seed", *figures, "sha256", "status", "error", "directory"])
     for run in runs:
         row = [run.value(key) for key in (*axes, "seed")]
         row += [run.metrics.get(key, "") for key in figures]
-        writer.writerow([*row, run.metrics["status"], run.metrics.get("error", ""), run.folder])
+        row += [run.metrics.get(key, "") for key in ("sha256", "status", "error")]
+        writer.writerow([*row, run.folder])
     return text.getvalue()
 
 
