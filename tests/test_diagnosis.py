@@ -93,6 +93,17 @@ def test_the_weights_stay_finite(
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
+@pytest.mark.parametrize("every", [1, "null"])
+def test_weights_that_overflow_reach_no_checkpoint(
+    every: object, compose_config: Compose, tmp_path: Any
+) -> None:
+    words = ("optimizer.lr=1e39", "data.batch_size=200", f"run_dir={tmp_path / 'run'}")
+    words += (f"callbacks.checkpoint.every_n_train_steps={every}",)
+    with pytest.raises(NonFiniteError, match="a weight is not finite, and first the parameter"):
+        train(compose_config(*SHORT, *NO_PICTURES, *words))
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
 def test_gradient_clipping_is_a_key(compose_config: Compose, tmp_path: Any) -> None:
     nlls = set()
     for clip in (0.01, "null"):

@@ -99,7 +99,7 @@ def test_a_refusal_names_the_checkpoint_that_has_the_weights_too(tmp_path: Path)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "best.ckpt").touch()
     (tmp_path / "flow.safetensors").touch()
-    with pytest.raises(ModelFileError, match=r"checkpoints/best.ckpt has the weights too"):
+    with pytest.raises(ModelFileError, match=r"writes it anew from .*checkpoints"):
         load(tmp_path)
 
 

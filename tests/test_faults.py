@@ -40,6 +40,7 @@ class Commands:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         self.processes.append(process)
         return process
@@ -87,7 +88,7 @@ def test_a_signal_stops_saves_and_says_so(
 ) -> None:
     process = commands.start(*LONG, "hydra.run.dir=run")
     wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    process.send_signal(signum)
+    os.killpg(process.pid, signum)  # as a terminal does: the process that draws gets it too
     status, output, errors = end(process)
     assert status == code
     assert "interrupted; to go on, add ckpt_path=run to the same command" in output
@@ -238,7 +239,11 @@ def test_what_only_looks_on_changes_nothing(commands: Commands, tmp_path: Path) 
 def test_a_run_repeats_from_its_saved_configuration(commands: Commands, tmp_path: Path) -> None:
     assert commands.finish(*QUICK, "seed=3", "num_flows=5", "hydra.run.dir=first")[0] == 0
     folder = tmp_path / "first" / ".hydra"
-    words = (f"--config-path={folder}", "--config-name=config", "hydra.run.dir=second")
+    words = (f"--config-path={folder}", "--config-name=config", "ckpt_path=null")
+    status, _, errors = commands.finish(*words, "hydra.run.dir=first")
+    assert status == 6, errors
+    assert "holds a run already" in errors
+    words += ("hydra.run.dir=second",)
     status, _, errors = commands.finish(*words)
     assert status == 0, errors
     first, second = metrics_of(tmp_path / "first"), metrics_of(tmp_path / "second")
@@ -247,10 +252,10 @@ def test_a_run_repeats_from_its_saved_configuration(commands: Commands, tmp_path
     assert len(first["sha256"]) == 64
 
 
-@pytest.mark.parametrize("subdir", ["../../x", "/tmp/x", "${hydra.job.override_dirname}"])
+@pytest.mark.parametrize("subdir", ["../../x", "/tmp/x", "${note}", "${oc.env:UP}", "one", "."])
 def test_a_sweep_stays_in_its_directory(subdir: str, commands: Commands, tmp_path: Path) -> None:
     words = ("-m", "seed=0,1", "+note=a/../../../x", "hydra.sweep.dir=sweep", *QUICK)
-    status, _, errors = commands.finish(*words, f"hydra.sweep.subdir={subdir}")
+    status, _, errors = commands.finish(*words, f"hydra.sweep.subdir={subdir}", UP="../up")
     assert status == 2
     assert "expected a folder within hydra.sweep.dir" in errors
     assert not list(tmp_path.iterdir())

@@ -134,6 +134,14 @@ def test_another_flow_or_other_data_are_refused_and_listed(
     assert "seed=0 there, 1 here" in refused(ConfigError, compose_config(*common, "seed=1"))
 
 
+def test_values_from_elsewhere_are_compared_too(compose_config: Compose, tmp_path: Path) -> None:
+    common = (*SHORT, *NO_PICTURES, "data.seed=${elsewhere}")
+    train(compose_config(*common, "+elsewhere=1", f"run_dir={tmp_path / 'first'}"))
+    words = ("+elsewhere=2", f"ckpt_path={tmp_path / 'first'}", "trainer.max_epochs=6")
+    cfg = compose_config(*common, *words, f"run_dir={tmp_path / 'second'}")
+    assert "a key that they take their values from" in refused(ConfigError, cfg)
+
+
 def test_a_finished_run_says_so_and_is_left_alone(
     short_run: Run, compose_config: Compose, tmp_path: Path
 ) -> None:
@@ -175,9 +183,22 @@ def test_damage_is_noticed_wherever_it_is(
     for content in ({"state_dict": {}}, [1], expected | {"flowlab": {"config": []}}):
         torch.save(content, cut)
         assert "damaged, or no checkpoint" in refused(ModelFileError, cfg)
-    expected["state_dict"]["flow.transforms.0.nets.0.weights.0"][0, 0, 0] = torch.nan
-    torch.save(expected, cut)
-    assert "damaged, or no checkpoint" in refused(ModelFileError, cfg)
+    for key in ("loops", "optimizer_states", "callbacks"):
+        torch.save({k: v for k, v in expected.items() if k != key}, cut)
+        assert key in refused(ModelFileError, cfg)
+    torch.save(expected | {"flowlab": expected["flowlab"] | {"format": 2}}, cut)
+    assert "format 2; this version reads 1" in refused(ModelFileError, cfg)
+    moments = expected["optimizer_states"][0]["state"][0]["exp_avg"]
+    for tensor in (moments, expected["state_dict"]["flow.transforms.0.nets.0.weights.0"]):
+        tensor[0, 0, 0] = torch.nan
+        torch.save(expected, cut)
+        assert "it holds numbers that are not finite" in refused(ModelFileError, cfg)
+        tensor[0, 0, 0] = 0
+    torch.save(expected | {"state_dict": {}}, cut)
+    with pytest.raises(ModelFileError, match="not a checkpoint of this run"):
+        train(cfg)
+    cfg.run_dir = str(tmp_path / "newer")
+    cut.write_bytes(b"")
     (tmp_path / "best.ckpt").write_bytes(whole)
     assert f"{tmp_path / 'best.ckpt'} is whole" in refused(ModelFileError, cfg)
 

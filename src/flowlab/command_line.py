@@ -29,6 +29,10 @@ from flowlab.sweep import check_sweep, finish_sweep, run_cell
 USER_ERRORS = (FlowlabError, HydraException, OmegaConfBaseException)
 
 
+# on the command line and not in conf/, so that a run's saved configuration is checked too
+VALIDATE = "++hydra.callbacks.validate._target_=flowlab.command_line.Validate"
+
+
 class Refused(BaseException):
     """Carries a user's error through Hydra, which reports Exceptions in its own ways."""
 
@@ -39,6 +43,12 @@ class Validate(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             validate(config)
+            from flowlab import painter
+
+            painter.start()  # its imports run beside those of the next line
+            from flowlab.experiment import check_parts
+
+            check_parts(config)
             claim(Path(config.hydra.run.dir), config.ckpt_path)
         except USER_ERRORS as error:
             raise Refused from error
@@ -58,6 +68,8 @@ class Validate(Callback):
 
 def run(task: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
     """Run a task; its errors end the program, but only the one cell where it is of a sweep."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     try:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             run_cell(task, cfg)
@@ -74,7 +86,6 @@ def run(task: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
 @contextmanager
 def one_line_errors(conf: Path) -> Iterator[None]:
     """One line and an exit code for what ends a run; HYDRA_FULL_ERROR=1 keeps the traceback."""
-    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     logging.raiseExceptions = False  # a train.log that cannot be written is not worth a traceback
     threading.excepthook = _thread_error
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
@@ -112,8 +123,6 @@ def explain(error: BaseException, conf: Path) -> str:
         if group == "hydra/launcher":
             return f'{group}={choice}: not installed; try pip install -e ".[sweep]"'
         return f"{group}={choice}: no such choice; available: {', '.join(_choices(conf / group))}"
-    if match := re.search(r"unexpected keyword argument '([^']+)'.*full_key: (\S+)", text, re.S):
-        return f"{match[2]}.{match[1]}: no such key; see python train.py --help"
     if match := re.match(r"Error parsing override '([^']*)'", text):
         return f"{match[1]}: expected key=value or group=choice; see python train.py --help"
     return " ".join(text.split())

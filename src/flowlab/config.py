@@ -25,6 +25,11 @@ _positive: Rule = (
     "a positive number",
 )
 
+_share: Rule = (
+    lambda v: type(v) in (int, float) and 0 < v < 1,
+    "a number between 0 and 1",
+)
+
 
 def _optional(rule: Rule) -> Rule:
     allows, allowed = rule
@@ -41,7 +46,11 @@ RULES: dict[str, Rule] = {
     "data.*seed": _whole(0),
     "flow.bound": _positive,
     "optimizer.lr": _positive,
+    "optimizer.fused": _one_of(True, False),
+    "schedule.warmup": _share,
+    "schedule.start": _share,
     "trainer.accelerator": _one_of("cpu", "gpu"),
+    "trainer.precision": _one_of(32, "32-true", why=" (the data's)"),
     "trainer.devices": _one_of(1, why=" (a run is one process)"),
     "trainer.max_epochs": _whole(1),
     "trainer.check_val_every_n_epoch": _one_of(1, why=" (the best epoch is kept)"),

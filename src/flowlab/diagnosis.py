@@ -20,7 +20,8 @@ def diagnose(flow: Flow, x: Tensor, step: int, what: str) -> FlowlabError:
         return DataError(f"step {step}: {_point(x, bad)} of the training data is not finite")
     where = next(_suspects(flow, x), "the sum over the batch")
     return NonFiniteError(
-        f"step {step}: {what} is not finite, and first {where}; the last good weights are kept. "
+        f"step {step}: {what} is not finite, and first {where}; "
+        "checkpoints keep the last good weights. "
         "Try a lower optimizer.lr, a lower flow.bound, or trainer.gradient_clip_val=1"
     )
 

@@ -1,5 +1,6 @@
 """One run, from its configuration to its metrics: the one place where the parts meet."""
 
+import inspect
 import json
 import logging
 import math
@@ -12,7 +13,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from flowlab import export
@@ -20,14 +21,28 @@ from flowlab.callbacks import Interrupt
 from flowlab.callbacks.checkpoint import Checkpoint, PatientIO
 from flowlab.config import flatten, validate
 from flowlab.data import ToyData
-from flowlab.errors import ConfigError, FlowlabError, NonFiniteError, OutputError
+from flowlab.errors import (
+    ConfigError,
+    FlowlabError,
+    ModelFileError,
+    NonFiniteError,
+    OutputError,
+)
 from flowlab.files import claim, release, write_whole
 from flowlab.flows import Flow, build_flow
 from flowlab.logger import RunLogger
 from flowlab.module import MaximumLikelihood
 from flowlab.provenance import provenance
-from flowlab.resume import checkpoint_file, differences, read_checkpoint, run_config
+from flowlab.resume import (
+    checkpoint_file,
+    differences,
+    done_epochs,
+    identity,
+    read_checkpoint,
+    run_config,
+)
 from flowlab.rng import generator
+from flowlab.targets import TARGETS
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +61,7 @@ def train(cfg: DictConfig) -> Metrics:
     SystemExit, with the run saved, on SIGINT and SIGTERM.
     """
     validate(cfg)
+    check_parts(cfg)
     run_dir = Path(str(cfg.run_dir))
     claim(run_dir, cfg.ckpt_path)
     torch.set_num_threads(cfg.num_threads)
@@ -63,8 +79,9 @@ def train(cfg: DictConfig) -> Metrics:
         metrics["status"] = "interrupted" if stopped else "failed"
         if not stopped:
             metrics["error"] = str(error)
-        with suppress(OSError):
-            _write(metrics, run_dir)
+        if "epochs" in metrics or not (run_dir / "metrics.json").exists():
+            with suppress(OSError):
+                _write(metrics, run_dir)
         if stopped:
             run = os.path.relpath(run_dir)
             log.info(f"interrupted; to go on, add ckpt_path={run} to the same command")
@@ -92,8 +109,9 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
         instantiate(cfg.schedule),
         cfg.seed,
         run_config(cfg),
+        identity(cfg),
     )
-    callbacks = {k: instantiate(callback) for k, callback in cfg.get("callbacks", {}).items()}
+    callbacks = {k: instantiate(c) for k, c in cfg.get("callbacks", {}).items() if c}
     checkpoint: Checkpoint | None = callbacks.get("checkpoint")
     logger = RunLogger(run_dir, resume and resume.parent.parent, epochs)
     trainer: pl.Trainer = instantiate(
@@ -111,7 +129,12 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
     logger.log_config(OmegaConf.to_yaml(cfg))
     try:
         start = time.monotonic()
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        except (AttributeError, LookupError, RuntimeError, TypeError) as error:
+            if resume is None or module.has_started:
+                raise
+            raise ModelFileError(f"{resume}: not a checkpoint of this run ({error})") from error
         metrics["seconds"] = time.monotonic() - start
         metrics["best_epoch"] = trainer.current_epoch
         if checkpoint and checkpoint.best_weights is not None:
@@ -135,16 +158,41 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
             logger.close()
         raise
     finally:
-        metrics["epochs"] = trainer.current_epoch
+        if module.has_started or resume is None:
+            metrics["epochs"] = trainer.current_epoch
 
 
 def _say_where_it_goes_on(cfg: DictConfig, resume: Path) -> int:
     """Log what differs from the run of a checkpoint; returns the epochs that it has done."""
     checkpoint = read_checkpoint(resume)
-    epochs = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    epochs = done_epochs(checkpoint)
     others = differences(cfg, checkpoint, decisive=False)
     log.info(f"going on from {resume} after {epochs} epochs" + (others and f"; {others}"))
     return epochs
+
+
+def check_parts(cfg: DictConfig) -> None:
+    """Check what only the parts themselves know: their keys, the targets, the flow's options.
+
+    Raises ConfigError.
+    """
+    groups = {key: cfg[key] for key in ("data", "optimizer", "schedule", "trainer")}
+    groups |= {
+        f"callbacks.{key}": value for key, value in cfg.get("callbacks", {}).items() if value
+    }
+    for group, values in groups.items():
+        try:
+            known = inspect.signature(get_object(values["_target_"])).parameters
+        except Exception as error:  # whatever a name that leads nowhere runs into
+            raise ConfigError(f"{group}._target_={values.get('_target_')}: {error}") from error
+        for key in values:
+            if key not in known and not key.startswith("_"):
+                raise ConfigError(f"{group}.{key}: no such key; available: {', '.join(known)}")
+    target = cfg.data.get("target")
+    if target not in TARGETS:
+        raise ConfigError(f"data.target={target}: no such; available: {', '.join(TARGETS)}")
+    with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+        _initial_flow(cfg, TARGETS[target].dim)
 
 
 def _initial_flow(cfg: DictConfig, dim: int) -> Flow:
@@ -177,12 +225,12 @@ def _report(metrics: Metrics, run_dir: Path) -> str:
     run = Path(os.path.relpath(run_dir))
     rows = {
         "test NLL": f"{metrics['test/nll']:.4f} nats",
-        "entropy": f"{metrics['test/entropy']:.4f} nats",
+        "test entropy": f"{metrics['test/entropy']:.4f} nats",
         "KL": f"{metrics['test/kl']:.4f} nats",
         "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}",
         "parameters": f"{metrics['params']}",
         "seconds": f"{metrics['seconds']:.1f}",
         "run": str(run),
     }
-    table = "\n".join(f"{name:<12}{value}" for name, value in rows.items())
+    table = "\n".join(f"{name:<14}{value}" for name, value in rows.items())
     return f"{table}\n\ntensorboard --logdir {run.parent} --samples_per_plugin images=1000"

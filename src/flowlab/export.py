@@ -20,7 +20,13 @@ DTYPES = {"F32": torch.float32, "F64": torch.float64}
 
 
 def save(flow: Flow, path: str | Path) -> None:
-    """Write a flow that `build_flow` made; `load` gives it back to the bit."""
+    """Write a flow that `build_flow` made; `load` gives it back to the bit.
+
+    Raises ValueError for another flow, and for a precision that `load` does not read.
+    """
+    dtypes = {tensor.dtype for tensor in flow.state_dict().values()}
+    if not flow.config or len(dtypes) != 1 or not dtypes <= set(DTYPES.values()):
+        raise ValueError("can save flows of build_flow, in float32 or float64 throughout")
     tensors = {name: tensor.contiguous().cpu() for name, tensor in flow.state_dict().items()}
     content = {"format": FORMAT, "flow": flow.config, "sha256": digest(flow.config, tensors)}
     write_whole(Path(path), to_bytes(tensors, {"flowlab": json.dumps(content)}))
@@ -63,7 +69,7 @@ def load(path: str | Path) -> Flow:
         message = f"{path}: not a flow that flowlab can load: {error}"
         best = path.parent / "checkpoints" / "best.ckpt"
         if best.is_file():
-            message += f"; {best} has the weights too, to go on from with ckpt_path"
+            message += f"; ckpt_path={path.parent} writes it anew from {best.parent}"
         raise ModelFileError(message) from error
     with torch.random.fork_rng(devices=[]):
         flow = build_flow(**config).to(dtype)

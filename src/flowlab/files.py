@@ -3,6 +3,7 @@
 import fcntl
 import os
 from pathlib import Path
+from typing import Any
 
 from flowlab.errors import OutputError
 
@@ -25,7 +26,7 @@ def write_whole(path: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def claim(run_dir: Path, ckpt_path: str | None) -> None:
+def claim(run_dir: Path, ckpt_path: Any) -> None:
     """Make a run directory, and keep other processes out of it until `release` or this one's end.
 
     Clears away what a killed process had half-written beside its files. Raises OutputError if the
@@ -47,7 +48,8 @@ def claim(run_dir: Path, ckpt_path: str | None) -> None:
         raise OutputError(
             f"{run_dir}: another run is writing there; choose another hydra.run.dir"
         ) from error
-    resumed = ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(run_dir.resolve())
+    before = None if ckpt_path is None else Path(str(ckpt_path)).resolve()
+    resumed = before is not None and before.is_relative_to(run_dir.resolve())
     if not resumed and holds_run(run_dir):
         os.close(descriptor)
         raise OutputError(

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from flowlab.diagnosis import diagnose
+from flowlab.errors import ConfigError
 from flowlab.flows import Flow
+from flowlab.resume import FORMAT
 from flowlab.rng import generator
 from flowlab.targets import Target
 
@@ -19,15 +21,16 @@ class MaximumLikelihood(pl.LightningModule):
     """Fits a flow by minimizing the mean negative log-likelihood (NLL), in nats per point.
 
     `optimizer` is called with the parameters; its learning rate is multiplied in each epoch by
-    `schedule(progress)`, progress being the share of the epochs that are done. `config` is what
-    checkpoints say of the run, plain keys and values. The test also gives the target's entropy and
+    `schedule(progress)`, progress being the share of the epochs that are done. `config`, plain keys
+    and values, and `identity` are what checkpoints say of the run. The test also gives the target's
+    entropy and
 
         KL(p_true || p_model) = E[log p_true(x) - log p_model(x)]
 
     estimated on the same test points.
 
     Raises NonFiniteError or DataError before a loss or gradient that is not finite reaches the
-    parameters.
+    parameters, or parameters that are not finite a checkpoint.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class MaximumLikelihood(pl.LightningModule):
         schedule: Callable[[float], float],
         seed: int,
         config: dict[str, Any],
+        identity: str,
     ):
         super().__init__()
         self.flow = flow
@@ -45,7 +49,9 @@ class MaximumLikelihood(pl.LightningModule):
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.config = config
+        self.identity = identity
         self.rng_state = generator("training", seed).get_state()
+        self.has_started = False
         self.losses: list[Tensor] = []  # of the epoch in progress, with the sizes of its batches
         self.sizes: list[int] = []
 
@@ -56,9 +62,13 @@ class MaximumLikelihood(pl.LightningModule):
         return (torch.stack(self.losses) * sizes).sum() / sizes.sum()
 
     def configure_optimizers(self) -> Optimizer:
-        return self.make_optimizer(self.parameters())
+        try:
+            return self.make_optimizer(self.parameters())
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"optimizer: {error}") from error
 
     def on_train_start(self) -> None:
+        self.has_started = True
         torch.set_rng_state(self.rng_state)
         self._set_learning_rate()
 
@@ -104,8 +114,12 @@ class MaximumLikelihood(pl.LightningModule):
         self.log_dict(metrics, batch_size=len(x), logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if not all(parameter.isfinite().all() for parameter in self.parameters()):
+            raise diagnose(self.flow, self.batch, self.global_step, "a weight")
         checkpoint["flowlab"] = {
+            "format": FORMAT,
             "config": self.config,
+            "identity": self.identity,
             "rng_state": torch.get_rng_state(),
             "losses": list(self.losses),
             "sizes": list(self.sizes),

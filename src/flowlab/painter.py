@@ -22,6 +22,8 @@ from matplotlib.figure import Figure
 
 from flowlab.files import write_whole
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # they are the training's business, not the painter's
+
 
 class Painter:
     """Draws pictures one after the other in the background.
@@ -53,7 +55,7 @@ class Painter:
 
 def start() -> None:
     """Start the process ahead of the first picture, so that its imports run beside others."""
-    _pool().submit(gc.freeze)
+    _pool()
 
 
 @cache
@@ -64,12 +66,13 @@ def _pool() -> ProcessPoolExecutor:
     # a process that multiprocessing started, as joblib's are, would wait for the pool's at its end;
     # the priority is above that of the pool's queues
     mp.util.Finalize(None, pool.shutdown, exitpriority=100)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the process inherits it
+    pool.submit(gc.freeze)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pool
 
 
 def _initialise() -> None:
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.SIG_IGN)  # they are the training's business
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     atexit.register(os._exit, 0)  # at once: the program waits for this process at its end
 

@@ -25,11 +25,13 @@ def provenance() -> dict[str, str | int]:
 def _commit() -> str:
     """The commit that this file is under; "unknown" where it is not under git's eyes."""
     here = Path(__file__)
-    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        for command in (["ls-files", "--error-unmatch", here.name], describe):
-            words = ["git", "-C", str(here.parent), *command]
-            output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        git("ls-files", "--error-unmatch", here.name)
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return output.strip()

@@ -1,5 +1,6 @@
 """Going on with a run: which checkpoint, whether it is whole, and whether it is the same run."""
 
+import hashlib
 import json
 import os
 import zipfile
@@ -8,22 +9,26 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from flowlab.config import flatten
 from flowlab.errors import ConfigError, Finished, ModelFileError
+from flowlab.export import load
 
 # what makes another flow, other data or another order of them
-DECISIVE = ("num_flows", "num_hidden", "seed", "flow.", "data.")
+DECISIVE = ("num_flows", "num_hidden", "seed", "flow.", "data.", "optimizer._target_")
+FORMAT = 1
 INCIDENTAL = ("ckpt_path", "run_dir")
 
 
-def checkpoint_file(ckpt_path: str) -> Path | None:
+def checkpoint_file(ckpt_path: Any) -> Path | None:
     """The file that `ckpt_path`, a run directory or a .ckpt, stands for.
 
     None for a run that was cut before its first checkpoint. Raises ConfigError if there is no such
     run or file.
     """
-    path = Path(ckpt_path)
+    path = Path(str(ckpt_path))
     if path.is_dir():
         last = path / "checkpoints" / "last.ckpt"
         if not last.exists() and (any(path.glob("events.*")) or (path / ".hydra").exists()):
@@ -49,7 +54,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         return _read(path)
     except Exception as error:  # whatever the damage happens to trip over
-        message = f"{path}: damaged, or no checkpoint of flowlab"
+        reason = " ".join(str(error).split())[:80]
+        message = f"{path}: damaged, or no checkpoint of flowlab ({reason})"
         for other in ("last.ckpt", "best.ckpt"):
             if other != path.name and _is_whole(path.with_name(other)):
                 message += f"; {path.with_name(other)} is whole"
@@ -60,12 +66,17 @@ def _read(path: Path) -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
         stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
         if not stored or archive.testzip() is not None:
-            raise ValueError("checksum")
+            raise ValueError("a checksum does not match")
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(checkpoint["flowlab"]["config"], dict) or checkpoint["epoch"] < 0:
-        raise ValueError("contents")
-    if not all(tensor.isfinite().all() for tensor in checkpoint["state_dict"].values()):
-        raise ValueError("weights that are not finite")
+    state, epochs = checkpoint["flowlab"], done_epochs(checkpoint)
+    if state["format"] != FORMAT:
+        raise ValueError(f"format {state['format']!r}; this version reads {FORMAT}")
+    parts = (state["config"], checkpoint["state_dict"], checkpoint["callbacks"])
+    if not all(isinstance(part, dict) for part in parts) or epochs < 0 or not state["identity"]:
+        raise ValueError("its contents are not a checkpoint's")
+    leaves = tree_leaves((checkpoint["state_dict"], checkpoint["optimizer_states"]))
+    if not all(x.isfinite().all() for x in leaves if isinstance(x, Tensor)):
+        raise ValueError("it holds numbers that are not finite")
     return checkpoint
 
 
@@ -75,6 +86,17 @@ def _is_whole(path: Path) -> bool:
     except Exception:
         return False
     return True
+
+
+def done_epochs(checkpoint: dict[str, Any]) -> int:
+    """How many epochs a checkpoint's training had ended."""
+    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+
+
+def identity(cfg: DictConfig) -> str:
+    """A digest of the flow and the data, wherever their values are taken from."""
+    values = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("flow", "data")}
+    return hashlib.sha256(json.dumps([cfg.seed, values], sort_keys=True).encode()).hexdigest()
 
 
 def run_config(cfg: DictConfig) -> dict[str, Any]:
@@ -96,10 +118,12 @@ def check_resume(cfg: DictConfig) -> None:
     if path is None:
         return
     checkpoint = read_checkpoint(path)
-    if decisive := differences(cfg, checkpoint, decisive=True):
+    decisive = differences(cfg, checkpoint, decisive=True)
+    if decisive or checkpoint["flowlab"]["identity"] != identity(cfg):
+        decisive = decisive or "a key that they take their values from"
         raise ConfigError(f"ckpt_path={cfg.ckpt_path}: not the same flow and data: {decisive}")
     epochs, asked = finished_epochs(path), cfg.trainer.max_epochs
-    if path.name == "last.ckpt" and epochs >= asked:
+    if epochs >= asked:
         others = differences(cfg, checkpoint, decisive=False, but=("trainer.", "callbacks."))
         if others:
             raise ConfigError(
@@ -110,14 +134,16 @@ def check_resume(cfg: DictConfig) -> None:
             f"{path.parent.parent}: finished, {epochs} epochs; nothing to do. "
             "For more of them raise trainer.max_epochs"
         )
-    if checkpoint["epoch"] + 1 > asked:
+    if done_epochs(checkpoint) > asked:
         raise ConfigError(f"trainer.max_epochs={asked}: {path} already has more epochs")
 
 
 def finished_epochs(path: Path) -> int:
-    """How many epochs the run of a checkpoint was completed with; 0 if it was not."""
+    """How many epochs a checkpoint's run was completed with; 0 if it was not, or is damaged."""
+    run_dir = path.parent.parent
     try:
-        metrics = json.loads((path.parent.parent / "metrics.json").read_bytes())
+        load(run_dir)
+        metrics = json.loads((run_dir / "metrics.json").read_bytes())
         return int(metrics["epochs"]) if metrics["status"] == "completed" else 0
     except (OSError, ValueError, KeyError, TypeError):
         return 0

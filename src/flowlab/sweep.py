@@ -10,9 +10,9 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from flowlab.config import flatten, validate
+from flowlab.config import validate
 from flowlab.errors import ConfigError, Finished, FlowlabError, SweepError
 from flowlab.files import holds_run
 
@@ -25,7 +25,7 @@ def cell_name(overrides: Sequence[str]) -> str:
     >>> cell_name(["num_flows=2", "seed=0"])
     'num_flows=2,seed=0'
     >>> cell_name(["flow=[a/../b]"])
-    'flow=_a_.._b_-cf3ff9bb'
+    'flow=_a_.._b_-0f52d5d8'
     """
     exact = ",".join(o.removesuffix("=null") if o.startswith("~") else o for o in overrides)
     name = re.sub(r"[^\w.=,+~-]", "_", exact)[:MAX_NAME]
@@ -42,14 +42,24 @@ def check_sweep(config: DictConfig) -> None:
 
     Raises ConfigError, naming the cell, and for a sweep that would write outside its directory.
     """
-    subdir = dict(flatten(OmegaConf.to_container(config.hydra.sweep)))["subdir"]
-    loose = "override_dirname" in subdir and ".." in "".join(config.hydra.overrides.task)
-    if Path(subdir).is_absolute() or ".." in Path(subdir).parts or loose:
-        raise ConfigError(f"hydra.sweep.subdir={subdir}: expected a folder within hydra.sweep.dir")
-    loader = GlobalHydra.instance().config_loader()
-    for overrides in _cells(config):
+    loader, folder = GlobalHydra.instance().config_loader(), Path(config.hydra.sweep.dir).resolve()
+    taken: set[Path] = set()
+    for i, overrides in enumerate(_cells(config)):
+        cell = loader.load_sweep_config(config, overrides)
+        with open_dict(cell):
+            cell.hydra.job.num = cell.hydra.job.id = i
         try:
-            validate(loader.load_sweep_config(config, overrides))
+            subdir = cell.hydra.sweep.subdir
+            run_dir = (folder / str(subdir)).resolve()
+            if run_dir in taken or run_dir == folder or not run_dir.is_relative_to(folder):
+                allowed = "a folder within hydra.sweep.dir, another for each cell"
+                raise ConfigError(f"hydra.sweep.subdir={subdir}: expected {allowed}")
+            taken.add(run_dir)
+            if cell.ckpt_path is None and holds_run(run_dir):
+                cell.ckpt_path = str(run_dir)
+            validate(cell)
+        except Finished:
+            continue
         except FlowlabError as error:
             raise type(error)(f"{error} (in the cell {' '.join(overrides)})") from error
 

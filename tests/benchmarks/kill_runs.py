@@ -55,11 +55,12 @@ def cut_and_go_on(folder: Path, name: str, dice: random.Random) -> list[str]:
         )
         time.sleep(dice.uniform(0.6, 4.2))
         signum = dice.choice(list(EXIT_CODES))
+        ended = process.poll() is not None
         process.send_signal(signum)
         _, errors = process.communicate()
         told.append(f"{signum.name} {process.returncode}")
         # Python's last act, after the run's, is to give signals back to the system
-        honest = (0, EXIT_CODES[signum], -signum)
+        honest = (0,) if ended else (EXIT_CODES[signum], -signum)
         if process.returncode not in honest or "Traceback" in errors:
             raise SystemExit(f"{told[-1]}:\n{errors}")
         if (folder / name / ".hydra").exists():

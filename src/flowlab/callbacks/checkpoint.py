@@ -3,6 +3,7 @@
 import io
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from flowlab.errors import ModelFileError
 from flowlab.files import write_whole
 from flowlab.resume import read_checkpoint
 
@@ -37,8 +39,9 @@ class Checkpoint(callbacks.Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.ckpt_path is not None and not self.best.exists():
             before = Path(trainer.ckpt_path).with_name("best.ckpt")
-            if before.exists():
-                write_whole(self.best, before.read_bytes())
+            with suppress(OSError, ModelFileError):  # it is not needed to go on
+                if read_checkpoint(before)["epoch"] + 1 == self.best_epoch:
+                    write_whole(self.best, before.read_bytes())
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         n = self.every_n_train_steps

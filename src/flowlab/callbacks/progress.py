@@ -12,6 +12,8 @@ from flowlab.module import MaximumLikelihood
 class Progress(Callback):
     """One bar over all steps, with the NLL of the last epoch; silent where there is no terminal."""
 
+    bar = tqdm(disable=True)
+
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.bar = tqdm(
             total=int(trainer.estimated_stepping_batches),

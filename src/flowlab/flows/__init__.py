@@ -1,6 +1,7 @@
 """Normalizing flows in plain PyTorch: `build_flow(name, dim, **options)` makes any of them."""
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,9 @@ def build_flow(name: str, dim: int, **options: Any) -> Flow:
             raise ValueError(
                 f"{key} of flow {name!r} must be of type {kind.__name__}, got {value!r}"
             )
+        if kind is float and abs(value) > sys.float_info.max:
+            raise ValueError(f"{key} of flow {name!r} is too large")
+        values[key] = kind(value)
     flow = FLOWS[name](**values)
     flow.config = {"name": name, **values}
     return flow
