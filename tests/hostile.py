@@ -14,6 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def pickles(mark: str) -> Iterator[bytes]:
 def archives(folder: Path, mark: str, good: Path) -> Iterator[bytes]:
     """torch.save's two formats, and zip files that are not what they seem."""
     path = folder / "archive"
-    for evil in evils(mark):
+    for evil in islice(evils(mark), 2):
         for content in (evil, {"epoch": 1, "state_dict": {"x": evil}}, {"hyper_parameters": evil}):
             for zipped in (True, False):
                 torch.save(content, path, _use_new_zipfile_serialization=zipped)

@@ -271,6 +271,11 @@ def test_what_comes_from_the_environment_stays_there(commands: Commands, tmp_pat
 
 def test_a_damaged_model_file_has_its_own_exit_code(commands: Commands, tmp_path: Path) -> None:
     assert commands.finish(*QUICK, "hydra.run.dir=run")[0] == 0
+    status, output, _ = commands.finish(*QUICK, "ckpt_path=run")
+    assert (status, output) == (
+        0,
+        "run: finished, 4 epochs; nothing to do. For more of them raise trainer.max_epochs\n",
+    )
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-100])
     words = (*QUICK, "trainer.max_epochs=6", "ckpt_path=run")

@@ -19,7 +19,7 @@ from flowlab.export import load
 # what makes another flow, other data or another order of them
 DECISIVE = ("num_flows", "num_hidden", "seed", "flow.", "data.", "optimizer._target_")
 FORMAT = 1
-INCIDENTAL = ("ckpt_path", "run_dir")
+INCIDENTAL = ("ckpt_path", "run_dir", "hydra.")
 
 
 def checkpoint_file(ckpt_path: Any) -> Path | None:
@@ -105,7 +105,7 @@ def run_config(cfg: DictConfig) -> dict[str, Any]:
     What a configuration takes from the environment, a password perhaps, thus stays out of them.
     """
     values = dict(flatten(OmegaConf.to_container(cfg, resolve=False)))
-    return {key: value for key, value in values.items() if key not in INCIDENTAL}
+    return {key: value for key, value in values.items() if not key.startswith(INCIDENTAL)}
 
 
 def check_resume(cfg: DictConfig) -> None:
