@@ -39,7 +39,7 @@ def _optional(rule: Rule) -> Rule:
 RULES: dict[str, Rule] = {
     "num_flows": _whole(1),
     "num_hidden": _whole(1),
-    "num_threads": _whole(1),
+    "num_threads": (lambda v: type(v) is int and 0 < v <= 1024, "a whole number from 1 to 1024"),
     "seed": _whole(0),
     "data.num_*": _whole(1),
     "data.batch_size": _whole(1),
@@ -53,6 +53,7 @@ RULES: dict[str, Rule] = {
     "trainer.precision": _one_of(32, "32-true", why=" (the data's)"),
     "trainer.devices": _one_of(1, why=" (a run is one process)"),
     "trainer.max_epochs": _whole(1),
+    "trainer.max_steps": _one_of(-1, why=" (a run counts epochs: trainer.max_epochs)"),
     "trainer.check_val_every_n_epoch": _one_of(1, why=" (the best epoch is kept)"),
     "trainer.gradient_clip_val": _optional(_positive),
     "callbacks.*.every_n_epochs": _whole(1),
@@ -82,6 +83,8 @@ def validate(cfg: DictConfig) -> None:
     """
     if missing := {"data", "flow", "optimizer", "schedule", "trainer"} - cfg.keys():
         raise ConfigError(f"{', '.join(sorted(missing))}: missing; a run needs one")
+    if "max_epochs" not in cfg.trainer:
+        raise ConfigError("trainer.max_epochs: missing; a run needs one")
     keys = [key for key, _ in flatten(OmegaConf.to_container(cfg))]
     for pattern, (allows, allowed) in RULES.items():
         for key in fnmatch.filter(keys, pattern):

@@ -34,6 +34,7 @@ from flowlab.logger import RunLogger
 from flowlab.module import MaximumLikelihood
 from flowlab.provenance import provenance
 from flowlab.resume import (
+    INCIDENTAL,
     checkpoint_file,
     differences,
     done_epochs,
@@ -58,7 +59,8 @@ def train(cfg: DictConfig) -> Metrics:
     """Train, test and export the flow of a configuration; returns what metrics.json holds.
 
     Raises a FlowlabError, before anything is written if it is the configuration's fault; and
-    SystemExit, with the run saved, on SIGINT and SIGTERM.
+    SystemExit, with the run saved, on SIGINT and SIGTERM. A script that calls it needs the usual
+    `if __name__ == "__main__":`, for the process that draws imports the script.
     """
     validate(cfg)
     check_parts(cfg)
@@ -210,7 +212,7 @@ def _hparams(cfg: DictConfig) -> dict[str, bool | float | str]:
     return {
         key: value
         for key, value in values
-        if not key.startswith("callbacks.")
+        if not key.startswith(("callbacks.", *INCIDENTAL))
         and not key.endswith("_")
         and isinstance(value, bool | int | float | str)
         and not str(value).startswith("${")

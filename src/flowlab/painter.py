@@ -73,6 +73,7 @@ def _pool() -> ProcessPoolExecutor:
 
 
 def _initialise() -> None:
+    gc.enable()  # train.py, which this process imports too, has switched it off
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     atexit.register(os._exit, 0)  # at once: the program waits for this process at its end
 
