@@ -28,13 +28,20 @@ from flowlab.callbacks.checkpoint import PatientIO
 from flowlab.export import save
 from flowlab.files import write_whole
 from flowlab.flows import build_flow
-from flowlab.resume import read_checkpoint
+from flowlab.resume import FORMAT, read_checkpoint
 
 
 def write_all(folder: Path) -> None:
     flow = build_flow("coupling", 2, num_flows=8, num_hidden=64)
     save(flow, folder / "flow.safetensors")
-    checkpoint = {"epoch": 1, "state_dict": flow.state_dict(), "flowlab": {"config": {}}}
+    progress = {"epoch_progress": {"current": {"processed": 1}}}
+    checkpoint = {
+        "state_dict": flow.state_dict(),
+        "optimizer_states": [],
+        "callbacks": {},
+        "loops": {"fit_loop": progress},
+        "flowlab": {"format": FORMAT, "config": {}, "identity": "x"},
+    }
     disk = PatientIO(before_writing=lambda: None)
     disk.save_checkpoint(checkpoint, folder / "last.ckpt")
     disk.flush()
