@@ -131,12 +131,7 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
     logger.log_config(OmegaConf.to_yaml(cfg))
     try:
         start = time.monotonic()
-        try:
-            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-        except (AttributeError, LookupError, RuntimeError, TypeError) as error:
-            if resume is None or module.has_started:
-                raise
-            raise ModelFileError(f"{resume}: not a checkpoint of this run ({error})") from error
+        _fit(trainer, module, data, resume)
         metrics["seconds"] = time.monotonic() - start
         metrics["best_epoch"] = trainer.current_epoch
         if checkpoint and checkpoint.best_weights is not None:
@@ -162,6 +157,17 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
     finally:
         if module.has_started or resume is None:
             metrics["epochs"] = trainer.current_epoch
+
+
+def _fit(
+    trainer: pl.Trainer, module: MaximumLikelihood, data: ToyData, resume: Path | None
+) -> None:
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except (AttributeError, LookupError, RuntimeError, TypeError) as error:
+        if resume is None or module.has_started:
+            raise
+        raise ModelFileError(f"{resume}: not a checkpoint of this run ({error})") from error
 
 
 def _say_where_it_goes_on(cfg: DictConfig, resume: Path) -> int:
