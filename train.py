@@ -10,6 +10,7 @@ for signum in (signal.SIGINT, signal.SIGTERM):  # until there is something to sa
 
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
@@ -20,13 +21,13 @@ CONF = Path(__file__).resolve().parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> Any:
     """Train the flow of a configuration that Hydra has composed and `Validate` has checked."""
     from flowlab.experiment import train
 
     gc.enable()
     gc.freeze()
-    run(train, cfg)
+    return run(train, cfg)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,11 @@ import torch
 from flowlab.data import ToyData
 
 
+@pytest.fixture(autouse=True)
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowlab.data.CHUNK_SIZE", 64)
+
+
 def make(**changes: Any) -> ToyData:
     options = {"num_train": 100, "num_val": 20, "num_test": 30, "batch_size": 32}
     options |= {"seed": 0, "order_seed": 0} | changes
@@ -17,8 +22,8 @@ def make(**changes: Any) -> ToyData:
     return data
 
 
-def at_epoch(data: ToyData, epoch: int, batches_done: int = 0) -> None:
-    progress = SimpleNamespace(current=SimpleNamespace(ready=batches_done))
+def at_epoch(data: ToyData, epoch: int, chunks_done: int = 0) -> None:
+    progress = SimpleNamespace(current=SimpleNamespace(ready=chunks_done))
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
     data.trainer = SimpleNamespace(current_epoch=epoch, fit_loop=loop)
 
@@ -36,11 +41,11 @@ def test_splits_have_generators_of_their_own() -> None:
 def test_an_epoch_visits_every_point_once_in_plain_tensors() -> None:
     data = make()
     loader = data.train_dataloader()
-    batches = list(loader)
-    assert [type(batch) for batch in batches] == [torch.Tensor] * 4
-    assert [len(batch) for batch in batches] == [32, 32, 32, 4]
-    assert len(loader) == 4
-    assert torch.equal(torch.cat(batches).sort(0).values, data.train.sort(0).values)
+    chunks = list(loader)
+    assert [type(chunk) for chunk in chunks] == [torch.Tensor] * 2
+    assert [len(chunk) for chunk in chunks] == [64, 36]
+    assert len(loader) == 2
+    assert torch.equal(torch.cat(chunks).sort(0).values, data.train.sort(0).values)
 
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:
@@ -55,12 +60,23 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert not torch.equal(torch.cat(list(other.train_dataloader())), orders[0])
 
 
-def test_an_epoch_goes_on_after_the_batches_that_are_done() -> None:
+def test_an_epoch_goes_on_after_the_chunks_that_are_done() -> None:
     data = make()
-    batches = list(data.train_dataloader())
-    at_epoch(data, 0, batches_done=3)
+    chunks = list(data.train_dataloader())
+    at_epoch(data, 0, chunks_done=1)
     (rest,) = data.train_dataloader()
-    assert torch.equal(rest, batches[3])
+    assert torch.equal(rest, chunks[1])
+
+
+def test_the_training_does_not_depend_on_the_length_of_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = make(batch_size=30)
+    assert len(data.train_dataloader()) == 2  # 60 and 40 points
+    points = torch.cat(list(data.train_dataloader()))
+    monkeypatch.setattr("flowlab.data.CHUNK_SIZE", 1)
+    assert len(data.train_dataloader()) == 4  # a batch at least
+    assert torch.equal(torch.cat(list(data.train_dataloader())), points)
 
 
 def test_held_out_points_come_in_their_own_order() -> None:

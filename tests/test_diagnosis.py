@@ -61,15 +61,15 @@ class Spoil(pl.Callback):
         self.what = what
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, *args: Any) -> None:
-        if self.what == "points" and trainer.current_epoch == 1:
-            batch[0] = math.inf
-
-    def on_after_backward(self, trainer: Any, module: Any) -> None:
-        if self.what == "gradient" and trainer.current_epoch == 1:
-            next(module.parameters()).grad[0] = math.inf
+        if trainer.current_epoch == 1:
+            if self.what == "points":
+                batch[64] = math.inf
+            else:
+                next(module.parameters()).register_hook(lambda gradient: gradient / 0)
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
-        assert trainer.global_step == -(-200 // 64)  # not one step more
+        steps = -(-200 // 64)
+        assert module.step == steps + (self.what == "points")  # not one more
         assert all(parameter.isfinite().all() for parameter in module.parameters())
 
 

@@ -26,13 +26,19 @@ class Halt(pl.Callback):
     def __init__(self, step: int, error: str):
         self.step, self.error = step, error
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        if trainer.global_step == self.step:
+    def on_train_batch_start(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:
+        if module.step >= self.step:
             raise {"KeyboardInterrupt": KeyboardInterrupt, "MemoryError": MemoryError}[self.error]
 
 
 def same_run(first: dict[str, Any], second: dict[str, Any]) -> bool:
     return first | {"seconds": 0} == second | {"seconds": 0}
+
+
+@pytest.fixture(autouse=True)
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several in an epoch of these few points."""
+    monkeypatch.setattr("flowlab.data.CHUNK_SIZE", 64)
 
 
 @pytest.fixture(params=SCHEDULES)
@@ -186,8 +192,8 @@ def test_damage_is_noticed_wherever_it_is(
     for key in ("loops", "optimizer_states", "callbacks"):
         torch.save({k: v for k, v in expected.items() if k != key}, cut)
         assert key in refused(ModelFileError, cfg)
-    torch.save(expected | {"flowlab": expected["flowlab"] | {"format": 2}}, cut)
-    assert "format 2; this version reads 1" in refused(ModelFileError, cfg)
+    torch.save(expected | {"flowlab": expected["flowlab"] | {"format": 0}}, cut)
+    assert "format 0; this version reads 2" in refused(ModelFileError, cfg)
     moments = expected["optimizer_states"][0]["state"][0]["exp_avg"]
     for tensor in (moments, expected["state_dict"]["flow.transforms.0.nets.0.weights.0"]):
         tensor[0, 0, 0] = torch.nan

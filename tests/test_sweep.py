@@ -2,16 +2,20 @@
 
 import csv
 import json
+import math
+import os
 import signal
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from conftest import NO_PICTURES, SHORT, Run
 from scipy import stats
 from test_command_line import run
-from test_faults import Commands, commands  # noqa: F401
+from test_faults import Commands, commands, end  # noqa: F401
 
 from flowlab.errors import ConfigError
 from flowlab.report import report, welch_p_value
@@ -153,6 +157,93 @@ def test_cells_run_side_by_side_give_the_same_results(
     }
     assert mine == serial
     assert len(mine) == 2
+
+
+def test_a_preempted_job_is_queued_again_and_goes_on(
+    commands: Commands,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """By the signal that Slurm sends; submitit's local jobs take the way of its Slurm jobs."""
+    words = ("-m", "num_flows=2,3", *QUICK, "trainer.max_epochs=400", "hydra.sweep.dir=s")
+    process = commands.start(*words, "hydra/launcher=submitit_local")
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("s/*/checkpoints/last.ckpt"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    jobs = subprocess.check_output(["pgrep", "-f", f"submitit.core._submit {tmp_path}"])
+    for job in jobs.split():
+        os.kill(int(job), signal.SIGUSR2)
+    status, _, errors = end(process)
+    assert status == 0, errors
+    logs = "".join(path.read_text() for path in tmp_path.glob("s/*/train.log"))
+    assert logs.count("going on from") == 2
+    assert commands.finish(*words[:-1], "hydra.sweep.dir=whole")[0] == 0
+    cut, whole = results(tmp_path / "s"), results(tmp_path / "whole")
+    assert [row["sha256"] for row in cut] == [row["sha256"] for row in whole]
+
+
+SEARCH = ("sweep=search", *QUICK, "hydra.sweep.dir=s", "hydra.sweeper.n_trials=6")
+
+
+def trials(folder: Path) -> list[tuple[str, float | None]]:
+    """State and value of each trial in a study, read past Optuna."""
+    with closing(sqlite3.connect(folder / "study.db")) as study:
+        query = "SELECT state, value FROM trials LEFT JOIN trial_values USING (trial_id)"
+        return list(study.execute(query))
+
+
+def test_a_killed_search_goes_on_with_the_trials_that_are_missing(
+    commands: Commands,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    process = commands.start(*SEARCH)
+    deadline = time.monotonic() + 60
+    while len(finished := list(tmp_path.glob("s/*/metrics.json"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = {path: path.read_bytes() for path in finished}
+    status, _, errors = commands.finish(*SEARCH)
+    assert status == 0, errors
+    rows = results(tmp_path / "s")
+    assert [row["status"] for row in rows] == ["completed"] * 6
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert sorted(trials(tmp_path / "s")) == sorted(
+        ("COMPLETE", float(row["val/nll"])) for row in rows
+    )
+    assert (tmp_path / "s" / "plots" / "axes.png").exists()
+    status, output, errors = commands.finish(*SEARCH)
+    assert status == 0, errors
+    assert len(trials(tmp_path / "s")) == 6
+    assert output.count("#0 :") == 0
+
+
+def test_a_failed_trial_does_not_end_a_search(train_command: list[str], tmp_path: Path) -> None:
+    words = ("-m", "hydra/sweeper=optuna", "optimizer.lr=choice(1e-3,1e15)", "num_flows=2,3,4")
+    words += ("hydra.sweeper.n_trials=6", "hydra.sweeper.sampler.seed=0", "flow.bound=100")
+    result = run(train_command, *words, *QUICK, "hydra.sweep.dir=s", cwd=tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert "of the runs in s failed" in result.stderr
+    values = [value for _, value in trials(tmp_path / "s")]
+    assert len(values) == 6
+    assert 0 < values.count(math.inf) < 6
+    assert "optimizer.lr: 0.001" in (tmp_path / "s" / "optimization_results.yaml").read_text()
+
+
+def test_a_search_is_checked_at_its_corners(train_command: list[str], tmp_path: Path) -> None:
+    words = ("sweep=search", "num_flows=int(interval(0,4))", "hydra.sweep.dir=s")
+    result = run(train_command, *words, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "num_flows=0: expected a whole number of at least 1 (in the cell " in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_several_processes_is_no_cell(train_command: list[str], tmp_path: Path) -> None:
+    result = run(train_command, "-m", "seed=0,1", "trainer=ddp", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "trainer.devices=2: a cell of a sweep is one process; run it without -m" in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_preset_switches_to_multirun_by_itself(

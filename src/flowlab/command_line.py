@@ -66,19 +66,18 @@ class Validate(Callback):
             raise Refused from error
 
 
-def run(task: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
+def run(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     """Run a task; its errors end the program, but only the one cell where it is of a sweep."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     try:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            run_cell(task, cfg)
-        else:
-            task(cfg)
+            return run_cell(task, cfg)
+        return task(cfg)
     except FlowlabError as error:
         raise Refused from error
-    except SystemExit:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+    except SystemExit as stop:
+        if HydraConfig.get().mode == RunMode.MULTIRUN and stop.code in (130, 143):
             print("the rest of the sweep is not run", file=sys.stderr)
         raise
 
@@ -120,7 +119,7 @@ def explain(error: BaseException, conf: Path) -> str:
         return f"{match[2]}: no such key; {_near(match[2], conf)}"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, choice = match[1], match[2]
-        if group == "hydra/launcher":
+        if group.startswith("hydra/"):
             return f'{group}={choice}: not installed; try pip install -e ".[sweep]"'
         return f"{group}={choice}: no such choice; available: {', '.join(_choices(conf / group))}"
     if match := re.match(r"Error parsing override '([^']*)'", text):

@@ -51,10 +51,14 @@ RULES: dict[str, Rule] = {
     "schedule.start": _share,
     "trainer.accelerator": _one_of("cpu", "gpu"),
     "trainer.precision": _one_of(32, "32-true", why=" (the data's)"),
-    "trainer.devices": _one_of(1, why=" (a run is one process)"),
+    "trainer.devices": _whole(1),
+    "trainer.num_nodes": _one_of(1, why=" (a run is on one machine)"),
+    "trainer.strategy": _one_of("auto", "ddp"),
     "trainer.max_epochs": _whole(1),
     "trainer.max_steps": _one_of(-1, why=" (a run counts epochs: trainer.max_epochs)"),
     "trainer.check_val_every_n_epoch": _one_of(1, why=" (the best epoch is kept)"),
+    "trainer.accumulate_grad_batches": _one_of(1, why=" (raise data.batch_size)"),
+    "trainer.gradient_clip_algorithm": _one_of("norm"),
     "trainer.gradient_clip_val": _optional(_positive),
     "callbacks.*.every_n_epochs": _whole(1),
     "callbacks.*.every_n_train_steps": _optional(_whole(1)),
@@ -92,11 +96,15 @@ def validate(cfg: DictConfig) -> None:
             if not allows(value):
                 got = "null" if value is None else value
                 raise ConfigError(f"{key}={got}: expected {allowed}")
+    if cfg.trainer.devices > 1 and cfg.trainer.get("strategy") != "ddp":
+        raise ConfigError(f"trainer.devices={cfg.trainer.devices}: add trainer=ddp")
     if cfg.trainer.accelerator == "gpu":
         import torch
 
         if not torch.cuda.is_available():
             raise ConfigError("trainer.accelerator=gpu: this machine has no usable GPU; use cpu")
+        if (devices := cfg.trainer.devices) > (found := torch.cuda.device_count()):
+            raise ConfigError(f"trainer.devices={devices}: this machine has {found} GPUs")
     if cfg.ckpt_path is not None:
         from flowlab.resume import check_resume
 

@@ -12,15 +12,17 @@ from flowlab.rng import generator
 from flowlab.targets import TARGETS
 
 EVAL_BATCH_SIZE = 10_000
+CHUNK_SIZE = 1024
 
 
 class ToyData(pl.LightningDataModule):
     """Training, validation and test points drawn from a known target.
 
     Each split has a generator of its own, from (seed, split), so that changing the number of
-    training points leaves the test points alone. A batch is one tensor, cut out of the whole;
-    each epoch's order is drawn from (order_seed, epoch), so that a resumed run goes on with the
-    order that it would have had.
+    training points leaves the test points alone. What the training gets is a chunk of batches, of
+    about `CHUNK_SIZE` points, as one tensor, cut out of the whole; each epoch's order is drawn
+    from (order_seed, epoch), so that a resumed run goes on with the order that it would have had.
+    All points are on the device of the trainer, if there is one.
 
     Raises ValueError for a target that is not in `TARGETS`.
     """
@@ -46,8 +48,13 @@ class ToyData(pl.LightningDataModule):
             for split, n in (("train", num_train), ("val", num_val), ("test", num_test))
         )
 
+    def setup(self, stage: str) -> None:
+        device = cast(pl.Trainer, self.trainer).strategy.root_device
+        self.train, self.val, self.test = (x.to(device) for x in (self.train, self.val, self.test))
+
     def train_dataloader(self) -> "Batches":
-        return Batches(self.train, self.batch_size, self._position)
+        num_batches = max(1, CHUNK_SIZE // self.batch_size)
+        return Batches(self.train, num_batches * self.batch_size, self._position)
 
     def val_dataloader(self) -> "Batches":
         return Batches(self.val, EVAL_BATCH_SIZE)

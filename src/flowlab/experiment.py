@@ -7,6 +7,7 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from flowlab.callbacks import Interrupt
 from flowlab.callbacks.checkpoint import Checkpoint, PatientIO
 from flowlab.config import flatten, validate
 from flowlab.data import ToyData
+from flowlab.distributed import processes
 from flowlab.errors import (
     ConfigError,
     FlowlabError,
@@ -73,7 +75,10 @@ def train(cfg: DictConfig) -> Metrics:
 
     metrics: Metrics = {"status": "failed", "seed": cfg.seed, "environment": provenance()}
     try:
-        _fit_and_test(cfg, run_dir, metrics)
+        plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+        on_gpu = cfg.trainer.accelerator == "gpu"
+        with processes(cfg.trainer.devices, on_gpu, _take_part, plain):
+            _fit_and_test(cfg, run_dir, metrics)
         metrics["status"] = "completed"
         _write(metrics, run_dir)
     except BaseException as error:
@@ -87,7 +92,8 @@ def train(cfg: DictConfig) -> Metrics:
         if stopped:
             run = os.path.relpath(run_dir)
             log.info(f"interrupted; to go on, add ckpt_path={run} to the same command")
-            raise SystemExit(143 if error.args == (143,) else 130) from error
+            code = getattr(error, "code", 1)  # 1 is how Lightning passes a KeyboardInterrupt on
+            raise SystemExit(130 if code == 1 else code) from error
         if isinstance(error, OSError) and not isinstance(error, FlowlabError):
             raise OutputError(f"{run_dir}: cannot be written to ({error})") from error
         raise
@@ -101,43 +107,18 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
     """The run itself; puts its figures into `metrics` as they come."""
     resume = None if cfg.ckpt_path is None else checkpoint_file(cfg.ckpt_path)
     epochs = 0 if resume is None else _say_where_it_goes_on(cfg, resume)
-    data: ToyData = instantiate(cfg.data)
-    flow = _initial_flow(cfg, data.target.dim)
+    data, module = _build(cfg)
+    flow = module.flow
     metrics["params"] = sum(p.numel() for p in flow.parameters())
-    module = MaximumLikelihood(
-        flow,
-        data.target,
-        instantiate(cfg.optimizer),
-        instantiate(cfg.schedule),
-        cfg.seed,
-        run_config(cfg),
-        identity(cfg),
-    )
     callbacks = {k: instantiate(c) for k, c in cfg.get("callbacks", {}).items() if c}
-    checkpoint: Checkpoint | None = callbacks.get("checkpoint")
     logger = RunLogger(run_dir, resume and resume.parent.parent, epochs)
-    trainer: pl.Trainer = instantiate(
-        cfg.trainer,
-        logger=logger,
-        callbacks=[*callbacks.values(), Interrupt()],
-        plugins=[PatientIO(before_writing=logger.flush)],
-        default_root_dir=run_dir,
-        enable_checkpointing=checkpoint is not None,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        log_every_n_steps=len(data.train_dataloader()),
-        num_sanity_val_steps=0,
-    )
+    trainer = _trainer(cfg, run_dir, callbacks.values(), logger)
     logger.log_config(OmegaConf.to_yaml(cfg))
     try:
         start = time.monotonic()
         _fit(trainer, module, data, resume)
         metrics["seconds"] = time.monotonic() - start
-        metrics["best_epoch"] = trainer.current_epoch
-        if checkpoint and checkpoint.best_weights is not None:
-            module.load_state_dict(checkpoint.best_weights)
-            metrics["best_epoch"] = checkpoint.best_epoch
-        trainer.test(module, datamodule=data, verbose=False)
+        metrics["best_epoch"] = _test_the_best(trainer, module, data)
         metrics |= {k: float(v) for k, v in trainer.callback_metrics.items() if "test" in k}
         if not math.isfinite(metrics["test/nll"]):
             raise NonFiniteError(f"the test NLL is {metrics['test/nll']}; try a lower flow.bound")
@@ -157,6 +138,66 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
     finally:
         if module.has_started or resume is None:
             metrics["epochs"] = trainer.current_epoch
+
+
+def _take_part(cfg: DictConfig) -> None:
+    """Be one of the processes of a run, but not the one that writes."""
+    torch.set_num_threads(cfg.num_threads)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")  # the first process has said it
+    resume = None if cfg.ckpt_path is None else checkpoint_file(cfg.ckpt_path)
+    data, module = _build(cfg)
+    checkpoint = cfg.get("callbacks", {}).get("checkpoint")
+    callbacks = [instantiate(checkpoint)] if checkpoint else []
+    trainer = _trainer(cfg, Path(cfg.run_dir), callbacks, None)
+    _fit(trainer, module, data, resume)
+    _test_the_best(trainer, module, data)
+
+
+def _build(cfg: DictConfig) -> tuple[ToyData, MaximumLikelihood]:
+    data: ToyData = instantiate(cfg.data)
+    module = MaximumLikelihood(
+        _initial_flow(cfg, data.target.dim),
+        data.target,
+        instantiate(cfg.optimizer),
+        instantiate(cfg.schedule),
+        cfg.trainer.get("gradient_clip_val"),
+        data.batch_size,
+        cfg.seed,
+        run_config(cfg),
+        identity(cfg),
+    )
+    return data, module
+
+
+def _trainer(
+    cfg: DictConfig, run_dir: Path, callbacks: Iterable[pl.Callback], logger: RunLogger | None
+) -> pl.Trainer:
+    callbacks = [*callbacks, Interrupt()]
+    trainer: pl.Trainer = instantiate(
+        cfg.trainer,
+        logger=logger or False,
+        callbacks=callbacks,
+        plugins=[PatientIO(before_writing=logger.flush if logger else lambda: None)],
+        default_root_dir=run_dir,
+        gradient_clip_val=None,  # the module's own loop does it
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+    )
+    return trainer
+
+
+def _test_the_best(trainer: pl.Trainer, module: MaximumLikelihood, data: ToyData) -> int:
+    """Give the module its best weights, and test them; returns the epoch that they are of."""
+    best_epoch, checkpoint = trainer.current_epoch, trainer.checkpoint_callback
+    if isinstance(checkpoint, Checkpoint) and checkpoint.best_weights is not None:
+        module.load_state_dict(checkpoint.best_weights)
+        best_epoch = checkpoint.best_epoch
+    trainer.test(module, datamodule=data, verbose=False)
+    return best_epoch
 
 
 def _fit(

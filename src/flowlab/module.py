@@ -16,21 +16,29 @@ from flowlab.resume import FORMAT
 from flowlab.rng import generator
 from flowlab.targets import Target
 
+Sums = list[tuple[Tensor, int]]  # of values over points, and over how many
+
 
 class MaximumLikelihood(pl.LightningModule):
     """Fits a flow by minimizing the mean negative log-likelihood (NLL), in nats per point.
 
+    What Lightning calls a batch is a chunk of several, so that its own costs, half of a small
+    flow's step, are paid once for all of them; `training_step` is a plain PyTorch loop over them.
+    With several processes each takes its share of every batch, and gradients and metrics are those
+    of the whole.
+
     `optimizer` is called with the parameters; its learning rate is multiplied in each epoch by
-    `schedule(progress)`, progress being the share of the epochs that are done. `config`, plain keys
-    and values, and `identity` are what checkpoints say of the run. The test also gives the target's
-    entropy and
+    `schedule(progress)`, progress being the share of the epochs that are done. Gradients are
+    clipped to the norm `clip`, if there is one. `config`, plain keys and values, and `identity` are
+    what checkpoints say of the run. The test also gives the target's entropy and
 
         KL(p_true || p_model) = E[log p_true(x) - log p_model(x)]
 
     estimated on the same test points.
 
     Raises NonFiniteError or DataError before a loss or gradient that is not finite reaches the
-    parameters, or parameters that are not finite a checkpoint.
+    parameters, or parameters that are not finite a checkpoint; on a GPU, where such a look at every
+    step would have it wait, at the end of the epoch.
     """
 
     def __init__(
@@ -39,27 +47,33 @@ class MaximumLikelihood(pl.LightningModule):
         target: Target,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[float], float],
+        clip: float | None,
+        batch_size: int,
         seed: int,
         config: dict[str, Any],
         identity: str,
     ):
         super().__init__()
+        self.automatic_optimization = False
         self.flow = flow
         self.target = target
         self.make_optimizer = optimizer
         self.schedule = schedule
+        self.clip = clip
+        self.batch_size = batch_size
         self.config = config
         self.identity = identity
         self.rng_state = generator("training", seed).get_state()
         self.has_started = False
-        self.losses: list[Tensor] = []  # of the epoch in progress, with the sizes of its batches
-        self.sizes: list[int] = []
+        self.step = 0
+        self.batch = torch.empty(0)
+        self.losses: Sums = []  # of the epoch in progress
+        self.evaluated: Sums = []
+        self.train_nll = self.val_nll = torch.tensor(math.nan)  # of the epoch that ended last
 
-    @property
-    def train_nll(self) -> Tensor:
-        """The mean NLL over the points of the epoch in progress, each at its own step."""
-        sizes = torch.tensor(self.sizes, device=self.device)
-        return (torch.stack(self.losses) * sizes).sum() / sizes.sum()
+    def nll(self, x: Tensor) -> Tensor:
+        """The sum of the NLL over points: (N, D) -> ()."""
+        return -self.flow.log_prob(x).sum(-1)
 
     def configure_optimizers(self) -> Optimizer:
         try:
@@ -70,62 +84,107 @@ class MaximumLikelihood(pl.LightningModule):
     def on_train_start(self) -> None:
         self.has_started = True
         torch.set_rng_state(self.rng_state)
-        self._set_learning_rate()
 
     def on_train_epoch_start(self) -> None:
-        self.losses.clear()
-        self.sizes.clear()
-        self._set_learning_rate()
-
-    def _set_learning_rate(self) -> None:
-        optimizer = cast(Optimizer, self.optimizers(use_pl_optimizer=False))
+        optimizer = self._optimizer()
         progress = self.current_epoch / cast(int, self.trainer.max_epochs)
         for group in optimizer.param_groups:
             group["lr"] = optimizer.defaults["lr"] * self.schedule(progress)
 
-    def training_step(self, x: Tensor) -> Tensor:
-        loss = -self.flow.log_prob(x).mean()
-        if not math.isfinite(loss.item()):
-            raise diagnose(self.flow, x, self.global_step, "the loss")
-        self.losses.append(loss.detach())
-        self.sizes.append(len(x))
-        self.batch = x
-        return loss
+    def _optimizer(self) -> Optimizer:
+        return cast(Optimizer, self.optimizers(use_pl_optimizer=False))
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        parameters = (p for group in optimizer.param_groups for p in group["params"])
-        sums = [p.grad.sum() for p in parameters if p.grad is not None]
-        if not math.isfinite(torch.stack(sums).sum().item()):
-            raise diagnose(self.flow, self.batch, self.global_step, "a gradient")
+    def training_step(self, chunk: Tensor) -> None:
+        optimizer, parameters = self._optimizer(), list(self.parameters())
+        several, watch = self.trainer.world_size > 1, self.device.type == "cpu"
+        for batch in torch.split(chunk, self.batch_size, dim=-2):
+            self.batch = self._share(batch) if several else batch
+            nll = self.nll(self.batch)
+            # DDP takes the mean over the processes, whose shares may differ by a point
+            loss = nll.sum() * (self.trainer.world_size / batch.shape[-2])
+            if watch and not several and not math.isfinite(loss.item()):
+                raise self._diagnose("the loss")
+            optimizer.zero_grad()
+            if several:
+                self.manual_backward(loss)
+            else:
+                torch.autograd.backward(loss)
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            if watch and not math.isfinite(sum(gradient.sum().item() for gradient in gradients)):
+                raise self._diagnose("a gradient")
+            if self.clip is not None:
+                nn.utils.clip_grad_norm_(parameters, self.clip)
+            optimizer.step()
+            self.step += 1
+            self.losses.append((nll.detach(), batch.shape[-2]))
+
+    def on_validation_start(self) -> None:
+        # the epoch's last step is done, and no callback has asked for its NLL yet
+        self.train_nll = self._mean(self.losses)
+        if not self.train_nll.isfinite().all():
+            raise self._diagnose("the loss")
+        self.losses.clear()
+        self.evaluated.clear()
+
+    def validation_step(self, x: Tensor) -> None:
+        self.evaluated.append((self.nll(self._share(x)), len(x)))
+
+    def on_validation_epoch_end(self) -> None:
+        self.val_nll = self._mean(self.evaluated)
+        self.log("val/nll", self.val_nll.mean(), sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
         # straight to the logger, so that no checkpoint of this epoch is written before
-        metrics = {"train/nll": float(self.train_nll), "epoch": self.current_epoch}
+        metrics = {"train/nll": float(self.train_nll.mean()), "epoch": self.current_epoch}
         for logger in self.loggers:
             logger.log_metrics(metrics)
 
-    def validation_step(self, x: Tensor) -> None:
-        self.log("val/nll", -self.flow.log_prob(x).mean(), batch_size=len(x))
+    def on_test_start(self) -> None:
+        self.evaluated.clear()
 
     def test_step(self, x: Tensor) -> None:
-        nll = -self.flow.log_prob(x).mean()
-        entropy = -self.target.log_prob(x).mean()
+        share = self._share(x)
+        entropy = -self.target.log_prob(share).sum()
+        self.evaluated.append((torch.stack((self.nll(share), entropy)), len(x)))
+
+    def on_test_epoch_end(self) -> None:
+        nll, entropy = self._mean(self.evaluated)
         metrics = {"test/nll": nll, "test/entropy": entropy, "test/kl": nll - entropy}
-        self.log_dict(metrics, batch_size=len(x), logger=False)
+        self.log_dict(metrics, logger=False, sync_dist=True)
+
+    def _share(self, points: Tensor) -> Tensor:
+        """The share of this process of points: (..., N, D) -> (..., about N / processes, D)."""
+        return points[..., self.global_rank :: self.trainer.world_size, :]
+
+    def _everyones(self, sums: Sums) -> Sums:
+        """Sums over shares of points, with those of the other processes added."""
+        if not sums:
+            return []
+        totals = self.trainer.strategy.reduce(torch.stack([s for s, _ in sums]), reduce_op="sum")
+        return [(total, n) for total, (_, n) in zip(totals, sums, strict=True)]
+
+    def _mean(self, sums: Sums) -> Tensor:
+        """The mean over all points of sums over some of them."""
+        everyones = self._everyones(sums)
+        return torch.stack([total for total, _ in everyones]).sum(0) / sum(n for _, n in everyones)
+
+    def _diagnose(self, what: str) -> Exception:
+        return diagnose(self.flow, self.batch, self.step, what)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if not all(parameter.isfinite().all() for parameter in self.parameters()):
-            raise diagnose(self.flow, self.batch, self.global_step, "a weight")
+            raise self._diagnose("a weight")
         checkpoint["flowlab"] = {
             "format": FORMAT,
             "config": self.config,
             "identity": self.identity,
             "rng_state": torch.get_rng_state(),
-            "losses": list(self.losses),
-            "sizes": list(self.sizes),
+            "step": self.step,
+            "losses": self._everyones(self.losses),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["flowlab"]
-        self.rng_state = state["rng_state"]
-        self.losses, self.sizes = list(state["losses"]), list(state["sizes"])
+        self.rng_state, self.step = state["rng_state"], state["step"]
+        first = self.global_rank == 0  # it takes over what all had
+        self.losses = [(total if first else 0 * total, n) for total, n in state["losses"]]

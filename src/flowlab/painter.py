@@ -74,15 +74,20 @@ def _pool() -> ProcessPoolExecutor:
 
 def _initialise() -> None:
     gc.enable()  # train.py, which this process imports too, has switched it off
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    leave_with_parent()
     atexit.register(os._exit, 0)  # at once: the program waits for this process at its end
 
 
-def _leave_with_parent() -> None:
+def leave_with_parent() -> None:
+    """Watch the process that started this one, and end at once when it does."""
     parent = mp.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _paint(path: Path, plot: Callable[..., Figure], args: tuple[Any, ...]) -> bytes:

@@ -5,6 +5,7 @@ python -m flowlab.report FOLDER ...   writes them into the first folder and prin
 
 import csv
 import io
+import itertools
 import json
 import math
 import sys
@@ -182,7 +183,8 @@ def _lines(
             figures = [f"{cell.mean(m):.4f} ± {cell.error(m):.4f}" for m in (KL, "test/nll")]
             figures = [figure.replace(" ± nan", "") for figure in figures]
             sizes = [f"{cell.mean('params'):.0f}", f"{cell.mean('seconds'):.1f}"]
-            rows.append([mark, *cell.values, str(len(cell.runs)), *figures, *sizes])
+            values = [_short(value) for value in cell.values]
+            rows.append([mark, *values, str(len(cell.runs)), *figures, *sizes])
         yield from _table(rows)
         yield ""
         yield "Nats, mean ± standard error over the seeds. = not significantly worse than the best:"
@@ -200,6 +202,18 @@ def _lines(
         yield from (f"left out: {line}" for line in left_out)
 
 
+def _short(value: str) -> str:
+    """A value with at most four digits, for reading.
+
+    >>> _short("0.01605191133358762"), _short("128"), _short("cosine")
+    ('0.01605', '128', 'cosine')
+    """
+    try:
+        return value if len(value) < 6 else f"{float(value):.4g}"
+    except ValueError:
+        return value
+
+
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for i, row in enumerate(rows):
@@ -213,14 +227,16 @@ def draw(cells: Sequence[Cell], axes: Sequence[str], output: Path) -> None:
     """Draw what suits the axes that vary, as PNG in plots/ and for TensorBoard at the root."""
     from torch.utils.tensorboard import SummaryWriter
 
-    (output / "plots").mkdir(exist_ok=True)
-    for path in output.glob("events.out.tfevents.*"):
+    plots = output / "plots"
+    plots.mkdir(exist_ok=True)
+    before = [plots.glob(f"{name}.png") for name in sweep_plots.NAMES]
+    for path in itertools.chain(output.glob("events.out.tfevents.*.sweep"), *before):
         path.unlink()
-    writer = SummaryWriter(output)
+    writer = SummaryWriter(output, filename_suffix=".sweep")
     for name, figure in sweep_plots.figures(cells, axes):
         png = io.BytesIO()
         figure.savefig(png, format="png")
-        write_whole(output / "plots" / f"{name}.png", png.getvalue())
+        write_whole(plots / f"{name}.png", png.getvalue())
         writer.add_figure(f"sweep/{name}", figure)
     writer.close()
 

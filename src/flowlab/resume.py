@@ -18,7 +18,7 @@ from flowlab.export import load
 
 # what makes another flow, other data or another order of them
 DECISIVE = ("num_flows", "num_hidden", "seed", "flow.", "data.", "optimizer._target_")
-FORMAT = 1
+FORMAT = 2
 INCIDENTAL = ("ckpt_path", "run_dir", "hydra.")
 
 

@@ -1,6 +1,9 @@
 """Many runs from one command: their names, their checks, their failures, and what they end in."""
 
 import hashlib
+import itertools
+import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +13,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from flowlab.config import validate
@@ -38,7 +42,7 @@ OmegaConf.register_new_resolver("cell_name", cell_name, replace=True)
 
 
 def check_sweep(config: DictConfig) -> None:
-    """Compose and check all cells of a sweep before the first of them starts.
+    """Compose and check all cells of a sweep, or the corners of a search, before the first starts.
 
     Raises ConfigError, naming the cell, and for a sweep that would write outside its directory.
     """
@@ -58,34 +62,85 @@ def check_sweep(config: DictConfig) -> None:
             if cell.ckpt_path is None and holds_run(run_dir):
                 cell.ckpt_path = str(run_dir)
             validate(cell)
+            if cell.trainer.devices > 1:
+                raise ConfigError(
+                    f"trainer.devices={cell.trainer.devices}: a cell of a sweep is one process; "
+                    "run it without -m, or cells side by side with hydra/launcher=joblib"
+                )
         except Finished:
             continue
         except FlowlabError as error:
             raise type(error)(f"{error} (in the cell {' '.join(overrides)})") from error
+    if "storage" in config.hydra.sweeper:
+        folder.mkdir(parents=True, exist_ok=True)
+        _go_on_with_study(config.hydra.sweeper, folder)
 
 
 def _cells(config: DictConfig) -> Iterator[list[str]]:
-    """The overrides of each cell, as Hydra's own sweeper makes them."""
+    """The overrides of each cell, as Hydra's own sweeper makes them; of a search, the corners."""
     sweeper = config.hydra.sweeper
-    if not sweeper["_target_"].endswith(BasicSweeper.__name__):
-        return
     words = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
     overrides = OverridesParser.create().parse_overrides([*words, *config.hydra.overrides.task])
-    for batch in BasicSweeper.split_arguments(overrides, None):
-        yield from (list(cell) for cell in batch)
+    if sweeper["_target_"].endswith(BasicSweeper.__name__):
+        for batch in BasicSweeper.split_arguments(overrides, None):
+            yield from (list(cell) for cell in batch)
+    else:
+        last = {override.key_or_group: override for override in overrides}
+        yield from map(list, itertools.product(*map(_ends, last.values())))
 
 
-def run_cell(task: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
-    """Run one cell, or go on with it; its error is told and leaves the other cells their turn."""
+def _ends(override: Override) -> list[str]:
+    """An override with each of its values, of an interval the two ends."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [f"{override.key_or_group}={end}" for end in (value.start, value.end)]
+    if override.is_sweep_override():
+        return [f"{override.key_or_group}={v}" for v in override.sweep_string_iterator()]
+    return [str(override.input_line)]
+
+
+def _go_on_with_study(sweeper: DictConfig, folder: Path) -> None:
+    """Keep an Optuna study in the sweep's folder; leave one that has begun what it lacks.
+
+    Trials that were cut come first.
+    """
+    from optuna.storages import RDBStorage
+    from optuna.trial import TrialState
+
+    sweeper.storage = sweeper.storage or f"sqlite:///{folder}/study.db"
+    sweeper.study_name = sweeper.study_name or "flowlab"
+    storage = RDBStorage(sweeper.storage)
+    try:
+        trials = storage.get_all_trials(storage.get_study_id_from_name(sweeper.study_name))
+    except KeyError:
+        return
+    for trial in trials:
+        if trial.state == TrialState.RUNNING:
+            storage.set_trial_state(trial._trial_id, TrialState.WAITING)
+    finished = sum(trial.state.is_finished() for trial in trials)
+    sweeper.n_trials = max(0, sweeper.n_trials - finished)
+    if sweeper.sampler.get("seed") is not None:
+        sweeper.sampler.seed += len(trials)  # else it would draw the same points again
+
+
+def run_cell(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float:
+    """Run one cell, or go on with it; its error is told and leaves the other cells their turn.
+
+    Returns val/nll, what a search minimizes; infinity for a cell that failed.
+    """
     run_dir = Path(str(cfg.run_dir))
     if cfg.ckpt_path is None and holds_run(run_dir):
         cfg.ckpt_path = str(run_dir)
     try:
-        task(cfg)
+        metrics = task(cfg)
     except Finished as error:
         print(error)
+        metrics = json.loads((run_dir / "metrics.json").read_bytes())
     except FlowlabError as error:
         print(f"error: {error}", file=sys.stderr)
+        return math.inf
+    nll = float(metrics["val/nll"])
+    return nll if math.isfinite(nll) else math.inf
 
 
 def finish_sweep(config: DictConfig) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from flowlab.report import Cell
 
 MULTIPLES = 16
+NAMES = ("curve", "heatmap-*", "axes", "pareto", "densities")  # patterns of what `figures` gives
 KL, LABEL = "test/kl", "test KL (nats)"
 
 
@@ -24,16 +26,20 @@ def figures(cells: Sequence[Cell], axes: Sequence[str]) -> Iterator[tuple[str, F
     """Name and figure of each picture that suits the axes that vary."""
     if len(axes) == 1:
         yield "curve", curve(cells, axes[0])
-    if len(axes) >= 2:
-        for row, column in _pairs(axes):
+    elif axes and _is_grid(cells, axes):
+        for row, column in itertools.combinations(range(len(axes)), 2):
             yield f"heatmap-{axes[row]}-{axes[column]}", heatmap(cells, axes, row, column)
+    elif axes:
+        yield "axes", scatter(cells, axes)
     if len(cells) > 1:
         yield "pareto", pareto(cells)
     yield "densities", densities(cells, axes)
 
 
-def _pairs(axes: Sequence[str]) -> Iterator[tuple[int, int]]:
-    yield from ((i, j) for i in range(len(axes)) for j in range(i + 1, len(axes)))
+def _is_grid(cells: Sequence[Cell], axes: Sequence[str]) -> bool:
+    """Whether most combinations of the axes' values have a cell, as they have not in a search."""
+    size = math.prod(len({cell.values[i] for cell in cells}) for i in range(len(axes)))
+    return 2 * len(cells) > size
 
 
 def heatmap(cells: Sequence[Cell], axes: Sequence[str], row: int, column: int) -> Figure:
@@ -80,14 +86,41 @@ def curve(cells: Sequence[Cell], axis: str) -> Figure:
     ax = figure.add_subplot()
     if all(_number(value) is not None for value in values):
         x = [float(value) for value in values]
+        ax.set_xscale(_scale(x))
         ax.plot(x, means, "o-", color=BLUE)
         ax.fill_between(x, means - errors, means + errors, color=BLUE, alpha=0.25)
         ax.set_xticks(x, values)
+        ax.minorticks_off()
     else:
         ax.errorbar(values, means, errors, fmt="o", color=BLUE, capsize=4)
     ax.set(xlabel=axis, ylabel=LABEL, title="mean and one standard error over the seeds")
     ax.grid(alpha=0.3)
     return figure
+
+
+def scatter(cells: Sequence[Cell], axes: Sequence[str]) -> Figure:
+    """The test KL of every cell against each axis; the lowest is marked."""
+    figure = Figure(figsize=(1 + 3.5 * len(axes), 4), dpi=100)
+    figure.set_layout_engine("constrained")
+    panels = figure.subplots(1, len(axes), sharey=True)
+    kls = [cell.mean(KL) for cell in cells]
+    for i, (ax, axis) in enumerate(zip(panels, axes, strict=True)):
+        x: Sequence[Any] = [cell.values[i] for cell in cells]
+        if all(_number(value) is not None for value in x):
+            x = [float(value) for value in x]
+            ax.set_xscale(_scale(x))
+        ax.scatter(x, kls, color=BLUE, s=20)
+        ax.scatter(x[:1], kls[:1], color=ORANGE, s=90, marker="*", label="best")
+        ax.set_yscale(_scale(kls))
+        ax.set(xlabel=axis)
+        ax.grid(alpha=0.3)
+    panels[0].set_ylabel(LABEL)
+    panels[0].legend()
+    return figure
+
+
+def _scale(values: Sequence[float]) -> str:
+    return "log" if 0 < 20 * min(values) < max(values) else "linear"
 
 
 def pareto(cells: Sequence[Cell]) -> Figure:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -16,18 +16,20 @@ from torch.utils._pytree import tree_map_only
 
 from flowlab.errors import ModelFileError
 from flowlab.files import write_whole
+from flowlab.module import MaximumLikelihood
 from flowlab.resume import read_checkpoint
 
 
 class Checkpoint(callbacks.Checkpoint):
     """Saves last.ckpt after every epoch, and best.ckpt when `val/nll` is the lowest so far.
 
-    With `every_n_train_steps`, last.ckpt is also saved within epochs. The best weights travel in
-    last.ckpt as well, so that it is enough to go on from.
+    With `every_n_train_steps`, last.ckpt is also saved within epochs, when a chunk of batches ends.
+    The best weights travel in last.ckpt as well, so that it is enough to go on from.
     """
 
     def __init__(self, every_n_train_steps: int | None):
         self.every_n_train_steps = every_n_train_steps
+        self.last_step = 0
         self.best_nll, self.best_epoch = float("inf"), 0
         self.best_weights: dict[str, Tensor] | None = None
 
@@ -43,10 +45,13 @@ class Checkpoint(callbacks.Checkpoint):
                 if read_checkpoint(before)["epoch"] + 1 == self.best_epoch:
                     write_whole(self.best, before.read_bytes())
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        n = self.every_n_train_steps
-        if n is not None and trainer.global_step % n == 0 and not trainer.is_last_batch:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
+    ) -> None:
+        step, n = cast(MaximumLikelihood, module).step, self.every_n_train_steps
+        if n is not None and step // n > self.last_step // n and not trainer.is_last_batch:
             trainer.save_checkpoint(self.last)
+        self.last_step = step
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         nll = float(trainer.callback_metrics.get("val/nll", "nan"))

@@ -7,16 +7,17 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt(Callback):
-    """Stops a training at the end of the batch, with last.ckpt saved; a second signal at once.
+    """Stops a training after a chunk of batches, with last.ckpt saved; a second signal at once.
 
-    Raises SystemExit with 128 + the signal's number: 130 for SIGINT, 143 for SIGTERM. Part of
-    every run, and not of its configuration.
+    Raises SystemExit with 128 + the signal's number: 130 for SIGINT, 143 for SIGTERM. Of several
+    processes all stop together. Part of every run, and not of its configuration.
     """
 
     def __init__(self) -> None:
@@ -33,17 +34,19 @@ class Interrupt(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         # the last batch is left to the end of its epoch: Lightning resumes from there better
-        if self.signum and not trainer.is_last_batch:
+        if not trainer.is_last_batch and self._signal(trainer):
             if trainer.checkpoint_callback is not None:
                 trainer.save_checkpoint(trainer.checkpoint_callback.last)  # type: ignore[attr-defined]
-            self._stop()
+            raise SystemExit(128 + self.signum)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._stop()
+        if self._signal(trainer):
+            raise SystemExit(128 + self.signum)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._restore()
-        self._stop()
+        if self._signal(trainer):
+            raise SystemExit(128 + self.signum)
 
     def on_exception(self, *args: Any) -> None:
         self._restore()
@@ -51,9 +54,11 @@ class Interrupt(Callback):
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
 
-    def _stop(self) -> None:
-        if self.signum:
-            raise SystemExit(128 + self.signum)
+    def _signal(self, trainer: pl.Trainer) -> int:
+        if trainer.world_size > 1:
+            noted = torch.tensor(self.signum, device=trainer.strategy.root_device)
+            self.signum = int(trainer.strategy.reduce(noted, reduce_op="max"))
+        return self.signum
 
     def _restore(self) -> None:
         if self.handlers:

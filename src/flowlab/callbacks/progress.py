@@ -1,11 +1,13 @@
 """A progress bar that costs the training nothing."""
 
+import math
 from typing import Any, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
+from flowlab.callbacks.picture import parts
 from flowlab.module import MaximumLikelihood
 
 
@@ -15,20 +17,24 @@ class Progress(Callback):
     bar = tqdm(disable=True)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        data = parts(trainer, module)[1]
+        steps = math.ceil(len(data.train) / data.batch_size)
         self.bar = tqdm(
-            total=int(trainer.estimated_stepping_batches),
-            initial=trainer.global_step,
+            total=cast(int, trainer.max_epochs) * steps,
+            initial=cast(MaximumLikelihood, module).step,
             unit="step",
             disable=None,
             dynamic_ncols=True,
         )
 
-    def on_train_batch_end(self, *args: Any) -> None:
-        self.bar.update()
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
+    ) -> None:
+        self.bar.update(cast(MaximumLikelihood, module).step - self.bar.n)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        nll = {"train/nll": float(cast(MaximumLikelihood, module).train_nll)}
-        nll |= {k: float(v) for k, v in trainer.callback_metrics.items() if k == "val/nll"}
+        module = cast(MaximumLikelihood, module)
+        nll = {"train/nll": float(module.train_nll.mean()), "val/nll": float(module.val_nll.mean())}
         self.bar.set_description(f"epoch {trainer.current_epoch + 1}", refresh=False)
         self.bar.set_postfix(nll, refresh=False)
 
