@@ -41,6 +41,8 @@ RULES: dict[str, Rule] = {
     "num_hidden": _whole(1),
     "num_threads": (lambda v: type(v) is int and 0 < v <= 1024, "a whole number from 1 to 1024"),
     "seed": _whole(0),
+    "replicates": _whole(1),
+    "compile": _one_of(True, False),
     "data.num_*": _whole(1),
     "data.batch_size": _whole(1),
     "data.*seed": _whole(0),
@@ -98,6 +100,8 @@ def validate(cfg: DictConfig) -> None:
                 raise ConfigError(f"{key}={got}: expected {allowed}")
     if cfg.trainer.devices > 1 and cfg.trainer.get("strategy") != "ddp":
         raise ConfigError(f"trainer.devices={cfg.trainer.devices}: add trainer=ddp")
+    if cfg.trainer.devices > 1 and cfg.replicates > 1:
+        raise ConfigError(f"replicates={cfg.replicates}: expected 1 with trainer.devices > 1")
     if cfg.trainer.accelerator == "gpu":
         import torch
 

@@ -36,6 +36,7 @@ class ToyData(pl.LightningDataModule):
         batch_size: int,
         seed: int,
         order_seed: int,
+        replicates: int = 1,
     ):
         super().__init__()
         if target not in TARGETS:
@@ -43,6 +44,7 @@ class ToyData(pl.LightningDataModule):
         self.target = TARGETS[target]()
         self.batch_size = batch_size
         self.order_seed = order_seed
+        self.replicates = replicates
         self.train, self.val, self.test = (
             self.target.sample(n, generator(f"data/{split}", seed))
             for split, n in (("train", num_train), ("val", num_val), ("test", num_test))
@@ -68,14 +70,20 @@ class ToyData(pl.LightningDataModule):
         return self.order(trainer.current_epoch), done
 
     def order(self, epoch: int) -> Tensor:
-        """The order in which an epoch visits the training points: (num_train,)."""
-        return torch.randperm(len(self.train), generator=generator("order", self.order_seed, epoch))
+        """The order in which an epoch visits the training points: (num_train,).
+
+        With several replicates (replicates, num_train), as the seeds from order_seed on have them.
+        """
+        seeds = range(self.order_seed, self.order_seed + self.replicates)
+        generators = (generator("order", seed, epoch) for seed in seeds)
+        orders = [torch.randperm(len(self.train), generator=g) for g in generators]
+        return orders[0] if self.replicates == 1 else torch.stack(orders)
 
 
 class Batches:
-    """Slices of a tensor, (batch_size, D) each and the last maybe shorter.
+    """Slices of a tensor, (..., batch_size, D) each and the last maybe shorter.
 
-    `position` gives the order of an epoch and how many of its batches are done already.
+    `position` gives the order of an epoch, or several, and how many batches are done already.
     """
 
     def __init__(
@@ -94,4 +102,4 @@ class Batches:
     def __iter__(self) -> Iterator[Tensor]:
         # a generator: Lightning calls iter() before a resumed run knows its epoch, next() after
         order, done = (slice(None), 0) if self.position is None else self.position()
-        yield from torch.split(self.points[order], self.batch_size)[done:]
+        yield from torch.split(self.points[order], self.batch_size, dim=-2)[done:]

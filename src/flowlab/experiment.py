@@ -35,6 +35,7 @@ from flowlab.flows import Flow, build_flow
 from flowlab.logger import RunLogger
 from flowlab.module import MaximumLikelihood
 from flowlab.provenance import provenance
+from flowlab.replicates import ReplicatedLikelihood, Replicates
 from flowlab.resume import (
     INCIDENTAL,
     checkpoint_file,
@@ -108,8 +109,7 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
     resume = None if cfg.ckpt_path is None else checkpoint_file(cfg.ckpt_path)
     epochs = 0 if resume is None else _say_where_it_goes_on(cfg, resume)
     data, module = _build(cfg)
-    flow = module.flow
-    metrics["params"] = sum(p.numel() for p in flow.parameters())
+    metrics["params"] = sum(p.numel() for p in module.shown().parameters())
     callbacks = {k: instantiate(c) for k, c in cfg.get("callbacks", {}).items() if c}
     logger = RunLogger(run_dir, resume and resume.parent.parent, epochs)
     trainer = _trainer(cfg, run_dir, callbacks.values(), logger)
@@ -119,12 +119,10 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
         _fit(trainer, module, data, resume)
         metrics["seconds"] = time.monotonic() - start
         metrics["best_epoch"] = _test_the_best(trainer, module, data)
-        metrics |= {k: float(v) for k, v in trainer.callback_metrics.items() if "test" in k}
+        metrics |= module.results()
         if not math.isfinite(metrics["test/nll"]):
             raise NonFiniteError(f"the test NLL is {metrics['test/nll']}; try a lower flow.bound")
-        for split, points in {"train": data.train, "val": data.val}.items():
-            with torch.no_grad():
-                metrics[f"{split}/nll"] = float(-flow.log_prob(points).mean())
+        flow = module.shown()
         export.save(flow, run_dir / "flow.safetensors")
         metrics["sha256"] = export.digest(flow.config, flow.state_dict())
         result = {tag: metrics[tag] for tag in ("test/kl", "test/nll")}
@@ -156,13 +154,19 @@ def _take_part(cfg: DictConfig) -> None:
 
 def _build(cfg: DictConfig) -> tuple[ToyData, MaximumLikelihood]:
     data: ToyData = instantiate(cfg.data)
-    module = MaximumLikelihood(
-        _initial_flow(cfg, data.target.dim),
+    flows = [
+        _initial_flow(cfg, data.target.dim, seed)
+        for seed in range(cfg.seed, cfg.seed + cfg.replicates)
+    ]
+    kind: Any = MaximumLikelihood if cfg.replicates == 1 else ReplicatedLikelihood
+    module: MaximumLikelihood = kind(
+        flows[0] if cfg.replicates == 1 else Replicates(flows),
         data.target,
         instantiate(cfg.optimizer),
         instantiate(cfg.schedule),
         cfg.trainer.get("gradient_clip_val"),
         data.batch_size,
+        cfg.compile,
         cfg.seed,
         run_config(cfg),
         identity(cfg),
@@ -192,12 +196,16 @@ def _trainer(
 
 def _test_the_best(trainer: pl.Trainer, module: MaximumLikelihood, data: ToyData) -> int:
     """Give the module its best weights, and test them; returns the epoch that they are of."""
-    best_epoch, checkpoint = trainer.current_epoch, trainer.checkpoint_callback
+    best_epoch, checkpoint = torch.tensor(trainer.current_epoch), trainer.checkpoint_callback
     if isinstance(checkpoint, Checkpoint) and checkpoint.best_weights is not None:
         module.load_state_dict(checkpoint.best_weights)
         best_epoch = checkpoint.best_epoch
+    with torch.no_grad():
+        module.train_nll, module.val_nll = (
+            module.nll(points.to(module.device)) / len(points) for points in (data.train, data.val)
+        )
     trainer.test(module, datamodule=data, verbose=False)
-    return best_epoch
+    return int(module.value(best_epoch))
 
 
 def _fit(
@@ -241,12 +249,12 @@ def check_parts(cfg: DictConfig) -> None:
     if target not in TARGETS:
         raise ConfigError(f"data.target={target}: no such; available: {', '.join(TARGETS)}")
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):
-        _initial_flow(cfg, TARGETS[target].dim)
+        _initial_flow(cfg, TARGETS[target].dim, cfg.seed)
 
 
-def _initial_flow(cfg: DictConfig, dim: int) -> Flow:
+def _initial_flow(cfg: DictConfig, dim: int, seed: int) -> Flow:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator("initialisation", cfg.seed).initial_seed())
+        torch.manual_seed(generator("initialisation", seed).initial_seed())
         try:
             return build_flow(dim=dim, **cfg.flow)
         except ValueError as error:
@@ -276,6 +284,12 @@ def _report(metrics: Metrics, run_dir: Path) -> str:
         "test NLL": f"{metrics['test/nll']:.4f} nats",
         "test entropy": f"{metrics['test/entropy']:.4f} nats",
         "KL": f"{metrics['test/kl']:.4f} nats",
+    }
+    if "replicates" in metrics:
+        count = len(metrics["replicates"]["test/kl"])
+        rows["KL"] += f" ± {metrics['test/kl_stderr']:.4f}, the mean of {count} replicates"
+        rows["best KL"] = f"{metrics['test/kl_best']:.4f} nats, by val/nll"
+    rows |= {
         "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}",
         "parameters": f"{metrics['params']}",
         "seconds": f"{metrics['seconds']:.1f}",

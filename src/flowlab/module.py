@@ -36,6 +36,8 @@ class MaximumLikelihood(pl.LightningModule):
 
     estimated on the same test points.
 
+    With `compile` the training's forward and backward pass are compiled.
+
     Raises NonFiniteError or DataError before a loss or gradient that is not finite reaches the
     parameters, or parameters that are not finite a checkpoint; on a GPU, where such a look at every
     step would have it wait, at the end of the epoch.
@@ -49,6 +51,7 @@ class MaximumLikelihood(pl.LightningModule):
         schedule: Callable[[float], float],
         clip: float | None,
         batch_size: int,
+        compile: bool,
         seed: int,
         config: dict[str, Any],
         identity: str,
@@ -61,6 +64,7 @@ class MaximumLikelihood(pl.LightningModule):
         self.schedule = schedule
         self.clip = clip
         self.batch_size = batch_size
+        self.training_nll = torch.compile(self.nll) if compile else self.nll
         self.config = config
         self.identity = identity
         self.rng_state = generator("training", seed).get_state()
@@ -70,10 +74,27 @@ class MaximumLikelihood(pl.LightningModule):
         self.losses: Sums = []  # of the epoch in progress
         self.evaluated: Sums = []
         self.train_nll = self.val_nll = torch.tensor(math.nan)  # of the epoch that ended last
+        self.test_metrics: dict[str, Tensor] = {}
 
     def nll(self, x: Tensor) -> Tensor:
         """The sum of the NLL over points: (N, D) -> ()."""
         return -self.flow.log_prob(x).sum(-1)
+
+    def shown(self) -> Flow:
+        """The flow to draw and to export."""
+        return self.flow
+
+    def value(self, metric: Tensor) -> float:
+        """What a metric is for that flow."""
+        return float(metric)
+
+    def metrics(self) -> dict[str, Tensor]:
+        """The metrics of the weights that were tested."""
+        return {"train/nll": self.train_nll, "val/nll": self.val_nll, **self.test_metrics}
+
+    def results(self) -> dict[str, Any]:
+        """What metrics.json says of them."""
+        return {name: float(metric) for name, metric in self.metrics().items()}
 
     def configure_optimizers(self) -> Optimizer:
         try:
@@ -99,11 +120,11 @@ class MaximumLikelihood(pl.LightningModule):
         several, watch = self.trainer.world_size > 1, self.device.type == "cpu"
         for batch in torch.split(chunk, self.batch_size, dim=-2):
             self.batch = self._share(batch) if several else batch
-            nll = self.nll(self.batch)
+            nll = self.training_nll(self.batch)
             # DDP takes the mean over the processes, whose shares may differ by a point
             loss = nll.sum() * (self.trainer.world_size / batch.shape[-2])
             if watch and not several and not math.isfinite(loss.item()):
-                raise self._diagnose("the loss")
+                raise self.diagnose("the loss")
             optimizer.zero_grad()
             if several:
                 self.manual_backward(loss)
@@ -111,9 +132,9 @@ class MaximumLikelihood(pl.LightningModule):
                 torch.autograd.backward(loss)
             gradients = [p.grad for p in parameters if p.grad is not None]
             if watch and not math.isfinite(sum(gradient.sum().item() for gradient in gradients)):
-                raise self._diagnose("a gradient")
+                raise self.diagnose("a gradient")
             if self.clip is not None:
-                nn.utils.clip_grad_norm_(parameters, self.clip)
+                self.clip_gradients_(parameters, self.clip)
             optimizer.step()
             self.step += 1
             self.losses.append((nll.detach(), batch.shape[-2]))
@@ -122,7 +143,7 @@ class MaximumLikelihood(pl.LightningModule):
         # the epoch's last step is done, and no callback has asked for its NLL yet
         self.train_nll = self._mean(self.losses)
         if not self.train_nll.isfinite().all():
-            raise self._diagnose("the loss")
+            raise self.diagnose("the loss")
         self.losses.clear()
         self.evaluated.clear()
 
@@ -144,13 +165,19 @@ class MaximumLikelihood(pl.LightningModule):
 
     def test_step(self, x: Tensor) -> None:
         share = self._share(x)
-        entropy = -self.target.log_prob(share).sum()
-        self.evaluated.append((torch.stack((self.nll(share), entropy)), len(x)))
+        nll, entropy = self.nll(share), -self.target.log_prob(share).sum()
+        self.evaluated.append((torch.stack((nll, entropy.expand_as(nll))), len(x)))
 
     def on_test_epoch_end(self) -> None:
         nll, entropy = self._mean(self.evaluated)
-        metrics = {"test/nll": nll, "test/entropy": entropy, "test/kl": nll - entropy}
-        self.log_dict(metrics, logger=False, sync_dist=True)
+        self.test_metrics = {"test/nll": nll, "test/kl": nll - entropy}
+        self.test_metrics["test/entropy"] = entropy.flatten()[0]
+        means = {name: metric.mean() for name, metric in self.test_metrics.items()}
+        self.log_dict(means, logger=False, sync_dist=True)
+
+    def clip_gradients_(self, parameters: list[nn.Parameter], norm: float) -> None:
+        """Clip the gradients in their place to a norm."""
+        nn.utils.clip_grad_norm_(parameters, norm)
 
     def _share(self, points: Tensor) -> Tensor:
         """The share of this process of points: (..., N, D) -> (..., about N / processes, D)."""
@@ -168,12 +195,13 @@ class MaximumLikelihood(pl.LightningModule):
         everyones = self._everyones(sums)
         return torch.stack([total for total, _ in everyones]).sum(0) / sum(n for _, n in everyones)
 
-    def _diagnose(self, what: str) -> Exception:
+    def diagnose(self, what: str) -> Exception:
+        """The error for `what` that is not finite in the step in progress."""
         return diagnose(self.flow, self.batch, self.step, what)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if not all(parameter.isfinite().all() for parameter in self.parameters()):
-            raise self._diagnose("a weight")
+            raise self.diagnose("a weight")
         checkpoint["flowlab"] = {
             "format": FORMAT,
             "config": self.config,

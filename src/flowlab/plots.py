@@ -5,6 +5,7 @@ the Okabe-Ito palette, which stay apart for colour-blind readers.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -95,16 +96,23 @@ def grid(base: Array, data: Array, limit: float, title: str) -> Figure:
 
 def loss(
     epochs: Sequence[int],
-    train: Sequence[float],
-    val: Sequence[float],
+    train: Sequence[Any],
+    val: Sequence[Any],
     entropy: float,
     title: str,
 ) -> Figure:
-    """The NLL of training and validation over the epochs, above its floor, the entropy."""
+    """The NLL of training and validation over the epochs, above its floor, the entropy.
+
+    Shapes: train and val (epochs,), or (epochs, R) of replicates: their mean, and a band from the
+    lowest to the highest.
+    """
     figure = _figure(title)
     ax = figure.add_axes((0.09, 0.13, 0.88, 0.73))
-    ax.plot(epochs, train, ".-", color=BLUE, label="training")
-    ax.plot(epochs, val, ".-", color=ORANGE, label="validation")
+    for values, color, name in ((train, BLUE, "training"), (val, ORANGE, "validation")):
+        curves = np.reshape(values, (len(epochs), -1))
+        ax.plot(epochs, curves.mean(1), ".-", color=color, label=name)
+        if curves.shape[1] > 1:
+            ax.fill_between(epochs, curves.min(1), curves.max(1), color=color, alpha=0.25)
     ax.axhline(entropy, color="black", linestyle="--", label=f"entropy, {entropy:.3f} nats")
     ax.set(xlabel="epoch", ylabel="NLL (nats per point)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

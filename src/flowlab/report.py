@@ -43,17 +43,24 @@ class Run(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """The completed runs that differ in their seed alone."""
+    """The completed runs, or replicates in one, that differ in their seed alone."""
 
     values: tuple[str, ...]
     runs: list[Run]
 
+    def all(self, measure: str) -> list[float]:
+        """The values of all runs and replicates."""
+        values: list[float] = []
+        for run in self.runs:
+            values += run.metrics.get("replicates", {}).get(measure, [run.metrics[measure]])
+        return values
+
     def mean(self, measure: str) -> float:
-        return float(np.mean([run.metrics[measure] for run in self.runs]))
+        return float(np.mean(self.all(measure)))
 
     def error(self, measure: str) -> float:
         """Standard error of the mean; nan for a single run."""
-        values = [run.metrics[measure] for run in self.runs]
+        values = self.all(measure)
         return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
@@ -176,15 +183,15 @@ def _lines(
 ) -> Iterator[str]:
     if cells:
         rows = [["", *axes, "runs", "test/kl", "test/nll", "params", "seconds"]]
-        best = [run.metrics[KL] for run in cells[0].runs]
+        best = cells[0].all(KL)
         for i, cell in enumerate(cells):
-            p = welch_p_value(best, [run.metrics[KL] for run in cell.runs])
+            p = welch_p_value(best, cell.all(KL))
             mark = "best" if i == 0 else "=" if p > 0.05 else ""
             figures = [f"{cell.mean(m):.4f} ± {cell.error(m):.4f}" for m in (KL, "test/nll")]
             figures = [figure.replace(" ± nan", "") for figure in figures]
             sizes = [f"{cell.mean('params'):.0f}", f"{cell.mean('seconds'):.1f}"]
             values = [_short(value) for value in cell.values]
-            rows.append([mark, *values, str(len(cell.runs)), *figures, *sizes])
+            rows.append([mark, *values, str(len(cell.all(KL))), *figures, *sizes])
         yield from _table(rows)
         yield ""
         yield "Nats, mean ± standard error over the seeds. = not significantly worse than the best:"

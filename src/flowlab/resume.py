@@ -17,7 +17,7 @@ from flowlab.errors import ConfigError, Finished, ModelFileError
 from flowlab.export import load
 
 # what makes another flow, other data or another order of them
-DECISIVE = ("num_flows", "num_hidden", "seed", "flow.", "data.", "optimizer._target_")
+DECISIVE = ("num_flows", "num_hidden", "seed", "replicates", "flow.", "data.", "optimizer._target_")
 FORMAT = 2
 INCIDENTAL = ("ckpt_path", "run_dir", "hydra.")
 

@@ -1,6 +1,7 @@
 """best.ckpt and last.ckpt, and how they reach the disk."""
 
 import io
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,7 +31,7 @@ class Checkpoint(callbacks.Checkpoint):
     def __init__(self, every_n_train_steps: int | None):
         self.every_n_train_steps = every_n_train_steps
         self.last_step = 0
-        self.best_nll, self.best_epoch = float("inf"), 0
+        self.best_nll, self.best_epoch = torch.tensor(math.inf), torch.tensor(0)
         self.best_weights: dict[str, Tensor] | None = None
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
@@ -42,7 +43,7 @@ class Checkpoint(callbacks.Checkpoint):
         if trainer.ckpt_path is not None and not self.best.exists():
             before = Path(trainer.ckpt_path).with_name("best.ckpt")
             with suppress(OSError, ModelFileError):  # it is not needed to go on
-                if read_checkpoint(before)["epoch"] + 1 == self.best_epoch:
+                if read_checkpoint(before)["epoch"] + 1 == self.best_epoch.max():
                     write_whole(self.best, before.read_bytes())
 
     def on_train_batch_end(
@@ -54,10 +55,15 @@ class Checkpoint(callbacks.Checkpoint):
         self.last_step = step
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        nll = float(trainer.callback_metrics.get("val/nll", "nan"))
-        if nll < self.best_nll:
-            self.best_nll, self.best_epoch = nll, trainer.current_epoch + 1
-            self.best_weights = {k: v.clone() for k, v in module.state_dict().items()}
+        nll, weights = cast(MaximumLikelihood, module).val_nll, module.state_dict()
+        better = nll < self.best_nll.to(nll)  # of replicates each by itself
+        if better.any():
+            before = weights if self.best_weights is None else self.best_weights
+            self.best_weights = {k: _where(better, weights[k], before[k]) for k in weights}
+            self.best_nll = _where(better, nll, self.best_nll)
+            self.best_epoch = _where(
+                better, torch.tensor(trainer.current_epoch + 1), self.best_epoch
+            )
             trainer.save_checkpoint(self.best)
         trainer.save_checkpoint(self.last)
 
@@ -71,6 +77,12 @@ class Checkpoint(callbacks.Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_nll, self.best_epoch = state_dict["best_nll"], state_dict["best_epoch"]
         self.best_weights = state_dict["best_weights"]
+
+
+def _where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """torch.where for a condition () or (R,), and x and y of more dimensions after it."""
+    condition = condition[(..., *(None,) * (x.dim() - condition.dim()))]
+    return torch.where(condition, x.to(condition.device), y.to(condition.device))
 
 
 class PatientIO(TorchCheckpointIO):

@@ -1,6 +1,5 @@
 """The loss curve, with the entropy as its floor."""
 
-import math
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -16,26 +15,23 @@ from flowlab.module import MaximumLikelihood
 
 
 class Loss(Picture):
-    """NLL of training and validation by epoch; the curve outlives a resume."""
+    """NLL of training and validation by epoch, of replicates a band; it outlives a resume."""
 
     def __init__(self, every_n_epochs: int):
         super().__init__(every_n_epochs)
-        self.curve: dict[str, list[float]] = {"epoch": [], "train/nll": [], "val/nll": []}
+        self.curve: dict[str, list[Any]] = {"epoch": [], "train/nll": [], "val/nll": []}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self.curve["epoch"]:
-            flow, data = parts(trainer, module)
+            data, nll = parts(trainer, module)[1], cast(MaximumLikelihood, module).nll
             with torch.no_grad():
-                train, val = (
-                    -flow.log_prob(x.to(flow.base.loc)).mean() for x in (data.train, data.val)
-                )
+                train, val = (nll(x) / len(x) for x in (data.train, data.val))
             self._append(trainer.current_epoch, train, val)
         super().on_train_start(trainer, module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        val = trainer.callback_metrics.get("val/nll", math.nan)
-        train = cast(MaximumLikelihood, module).train_nll
-        self._append(trainer.current_epoch + 1, train, val)
+        likelihood = cast(MaximumLikelihood, module)
+        self._append(trainer.current_epoch + 1, likelihood.train_nll, likelihood.val_nll)
         super().on_train_epoch_end(trainer, module)
 
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
@@ -48,6 +44,7 @@ class Loss(Picture):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve = state_dict
 
-    def _append(self, *values: float | Tensor) -> None:
+    def _append(self, epoch: int, train: Tensor, val: Tensor) -> None:
+        values = (epoch, train.tolist(), val.tolist())
         for column, value in zip(self.curve.values(), values, strict=True):
-            column.append(float(value))
+            column.append(value)

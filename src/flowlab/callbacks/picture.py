@@ -20,7 +20,7 @@ Drawing = tuple[str, Callable[..., Figure], *tuple[Any, ...]]
 
 def parts(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Flow, ToyData]:
     """The flow in training and its data."""
-    return cast(MaximumLikelihood, module).flow, cast(Any, trainer).datamodule
+    return cast(MaximumLikelihood, module).shown(), cast(Any, trainer).datamodule
 
 
 class Picture(Callback, ABC):
@@ -48,7 +48,8 @@ class Picture(Callback, ABC):
             self._log(trainer, module, epoch)
 
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        nll, kl = (float(trainer.callback_metrics[f"test/{name}"]) for name in ("nll", "kl"))
+        module = cast(MaximumLikelihood, module)
+        nll, kl = (module.value(module.test_metrics[f"test/{name}"]) for name in ("nll", "kl"))
         epochs = trainer.current_epoch
         title = f"best of {epochs} epochs: test NLL {nll:.3f} nats, KL to the truth {kl:.3f} nats"
         self._log(trainer, module, epochs, title)

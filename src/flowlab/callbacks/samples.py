@@ -24,6 +24,6 @@ class Samples(Picture):
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
         u = torch.randn(self.num_samples, flow.dim, generator=generator("callbacks/samples"))
         x, _ = flow.inverse(u.to(flow.base.loc))
-        held_out = data.val[: self.num_samples].numpy()
+        held_out = data.val[: self.num_samples].cpu().numpy()
         modes, extent = data.target.modes.numpy(), data.target.extent
         yield "samples", plots.samples, x.cpu().numpy(), held_out, modes, extent

@@ -1,0 +1,97 @@
+"""Many runs that differ in their seed alone, trained at once for the price of a few."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from flowlab.diagnosis import diagnose
+from flowlab.flows import Flow
+from flowlab.module import MaximumLikelihood
+
+
+class Replicates(nn.Module):
+    """R flows of one kind, with their parameters stacked and evaluated together.
+
+    Shapes: log_prob takes points (R, N, D), or (N, D) for all, to (R, N), in nats.
+    """
+
+    def __init__(self, flows: Sequence[Flow]):
+        super().__init__()
+        parameters, _ = stack_module_state(list(flows))
+        self.names = list(parameters)
+        self.stacked = nn.ParameterList(parameters.values())
+        self._one = (copy.deepcopy(flows[0]),)  # in a tuple, for it is no part of the state
+
+    @property
+    def one(self) -> Flow:
+        """One of the flows, with any weights."""
+        return self._one[0]
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        def forward(parameters: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, Tensor]:
+            state = dict(zip(self.names, parameters, strict=True))
+            u, log_det = functional_call(self.one, state, (x,))
+            return u, log_det
+
+        u, log_det = vmap(forward, in_dims=(0, 0 if x.dim() == 3 else None))(tuple(self.stacked), x)
+        return self.one.base.log_prob(u) + log_det
+
+    def flow(self, index: int) -> Flow:
+        """A copy of one of the flows, with its gradients if there are any."""
+        flow = copy.deepcopy(self.one).to(self.stacked[0])
+        for parameter, stacked in zip(flow.parameters(), self.stacked, strict=True):
+            parameter.data = stacked.detach()[index].clone()
+            parameter.grad = None if stacked.grad is None else stacked.grad[index]
+        return flow
+
+
+class ReplicatedLikelihood(MaximumLikelihood):
+    """Fits R flows at once, each as `MaximumLikelihood` would fit it alone.
+
+    Every NLL is a tensor (R,); what is logged is the mean, and what is shown is the best flow.
+    """
+
+    flow: Replicates  # type: ignore[assignment]
+
+    @property
+    def best(self) -> int:
+        """Which flow has the lowest val/nll."""
+        return int(self.val_nll.argmin())
+
+    def shown(self) -> Flow:
+        return self.flow.flow(self.best)
+
+    def value(self, metric: Tensor) -> float:
+        return float(metric.expand(len(self.val_nll))[self.best])
+
+    def results(self) -> dict[str, Any]:
+        """Mean, standard error and best of each metric, and the values of all flows."""
+        values = self.metrics()
+        count = len(self.val_nll)
+        results: dict[str, Any] = {"best_replicate": self.best}
+        for name, metric in values.items():
+            results[name] = float(metric.mean())
+            if metric.dim():
+                results[f"{name}_stderr"] = float(metric.std()) / count**0.5
+                results[f"{name}_best"] = self.value(metric)
+        return results | {"replicates": {name: m.tolist() for name, m in values.items() if m.dim()}}
+
+    def clip_gradients_(self, parameters: list[nn.Parameter], norm: float) -> None:
+        gradients = [cast(Tensor, parameter.grad).flatten(1) for parameter in parameters]
+        norms = torch.cat(gradients, dim=1).norm(dim=1, keepdim=True)
+        for gradient in gradients:
+            gradient.mul_((norm / (norms + 1e-6)).clamp(max=1))
+
+    def diagnose(self, what: str) -> Exception:
+        with torch.no_grad():
+            finite = self.nll(self.batch).isfinite()
+        for stacked in self.flow.stacked:
+            for values in (stacked, stacked.grad):
+                if values is not None:
+                    finite &= values.detach().flatten(1).isfinite().all(1)
+        index = int((~finite).int().argmax())
+        return diagnose(self.flow.flow(index), self.batch[index], self.step, what)

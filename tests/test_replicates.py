@@ -1,0 +1,140 @@
+"""Replicates are the single runs of their seeds, and one run in everything else."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from conftest import NO_PICTURES, SHORT, Compose
+from hydra.utils import instantiate
+from scipy import stats
+from test_command_line import run
+from test_sweep import results
+
+from flowlab import load
+from flowlab.errors import ConfigError, NonFiniteError
+from flowlab.experiment import train
+
+QUICK = (*SHORT, *NO_PICTURES, "data.batch_size=32", "optimizer.lr=1e-2")
+METRICS = ("train/nll", "val/nll", "test/nll", "test/kl")
+
+
+@pytest.mark.parametrize("words", [(), ("trainer.gradient_clip_val=0.5",), ("schedule=cosine",)])
+def test_each_replicate_is_the_run_of_its_seed(
+    words: tuple[str, ...], compose_config: Compose, tmp_path: Path
+) -> None:
+    def folder(name: object) -> str:
+        return f"run_dir={tmp_path / str(name)}"
+
+    together = train(compose_config(*QUICK, *words, "replicates=3", "seed=5", folder("all")))
+    alone = [train(compose_config(*QUICK, *words, f"seed={s}", folder(s))) for s in (5, 6, 7)]
+    for name in METRICS:
+        values = [metrics[name] for metrics in alone]
+        assert together["replicates"][name] == pytest.approx(values, abs=1e-4)
+        assert together[name] == pytest.approx(np.mean(values), abs=1e-4)
+        assert together[f"{name}_stderr"] == pytest.approx(stats.sem(values), abs=1e-4)
+    best = min(range(3), key=lambda i: alone[i]["val/nll"])
+    assert together["best_replicate"] == best
+    assert together["test/kl_best"] == pytest.approx(alone[best]["test/kl"], abs=1e-4)
+    weights = [load(tmp_path / name).state_dict() for name in ("all", str(5 + best))]
+    torch.testing.assert_close(*weights, atol=1e-4, rtol=1e-3)
+    assert together["params"] == alone[0]["params"]
+
+
+class Halt(pl.Callback):
+    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.current_epoch == 2:
+            raise MemoryError
+
+
+def test_cut_replicates_go_on_to_the_same_end(compose_config: Compose, tmp_path: Path) -> None:
+    words = (*SHORT, "replicates=3", "~callbacks.grid")
+    whole = train(compose_config(*words, f"run_dir={tmp_path / 'whole'}"))
+    cut = (*words, f"run_dir={tmp_path / 'cut'}")
+    with pytest.raises(MemoryError):
+        train(compose_config(*cut, "+callbacks.halt={_target_: test_replicates.Halt}"))
+    resumed = train(compose_config(*cut, f"ckpt_path={tmp_path / 'cut'}"))
+    assert resumed | {"seconds": 0} == whole | {"seconds": 0}
+    names = {path.name for path in (tmp_path / "cut" / "plots").iterdir()}
+    assert names == {f"{n}.png" for n in ("density", "surface", "samples", "loss", "latents")}
+    with pytest.raises(ConfigError, match="replicates=3 there, 2 here"):
+        train(compose_config(*cut, "replicates=2", f"ckpt_path={tmp_path / 'cut'}"))
+
+
+def test_one_replicate_that_runs_away_is_named(compose_config: Compose, tmp_path: Path) -> None:
+    words = (*QUICK, "replicates=3", "optimizer.lr=1e15", "flow.bound=100")
+    with pytest.raises(NonFiniteError, match="is not finite, and first"):
+        train(compose_config(*words, f"run_dir={tmp_path / 'run'}"))
+
+
+def test_the_exported_flow_is_the_best_on_the_validation_points(
+    compose_config: Compose, tmp_path: Path
+) -> None:
+    cfg = compose_config(*QUICK, "replicates=4", f"run_dir={tmp_path}")
+    metrics = train(cfg)
+    flow, data = load(tmp_path), instantiate(cfg.data)
+    with torch.no_grad():
+        nll = float(-flow.log_prob(data.val).mean())
+    assert nll == pytest.approx(min(metrics["replicates"]["val/nll"]), abs=1e-5)
+
+
+def test_a_sweep_takes_its_error_bars_from_replicates(
+    train_command: list[str], tmp_path: Path
+) -> None:
+    words = ("-m", "num_flows=2,3", "replicates=3", *QUICK, "hydra.sweep.dir=s")
+    result = run(train_command, *words, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    lines = (tmp_path / "s" / "results.md").read_text().splitlines()
+    cells = {line.split("|")[2].strip(): line.split("|") for line in lines[2:4]}
+    for row in results(tmp_path / "s"):
+        metrics = json.loads((tmp_path / row["directory"] / "metrics.json").read_text())
+        kls = metrics["replicates"]["test/kl"]
+        cell = cells[row["num_flows"]]
+        assert int(cell[3]) == len(kls) == 3
+        assert cell[4].strip() == f"{np.mean(kls):.4f} ± {stats.sem(kls):.4f}"
+
+
+def test_a_compiled_training_gives_the_same_numbers(
+    compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the fast backend: whether inductor's code is right is for torch to test."""
+    compiled = []
+
+    def compile(*args: Any) -> Any:
+        compiled.append(args)
+        return functools.partial(torch_compile, backend="aot_eager")(*args)
+
+    torch_compile = torch.compile
+    monkeypatch.setattr(torch, "compile", compile)
+    plain = train(compose_config(*QUICK, f"run_dir={tmp_path / 'plain'}"))
+    assert not compiled
+    other = train(compose_config(*QUICK, "compile=true", f"run_dir={tmp_path / 'compiled'}"))
+    assert compiled
+    assert other["test/kl"] == pytest.approx(plain["test/kl"], abs=1e-4)
+
+
+class NoSynchronisation(pl.Callback):
+    """Makes CUDA raise where the host would wait for the device."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.current_epoch > 0:
+            torch.cuda.set_sync_debug_mode("error")
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("replicates", [1, 3])
+def test_a_gpu_runs_the_same_experiment_and_waits_for_no_step(
+    replicates: int, compose_config: Compose, tmp_path: Path
+) -> None:
+    words = (*SHORT, "data.batch_size=32", f"replicates={replicates}")
+    watch = "+callbacks.watch={_target_: test_replicates.NoSynchronisation}"
+    gpu = train(compose_config(*words, watch, "trainer=gpu", f"run_dir={tmp_path / 'gpu'}"))
+    cpu = train(compose_config(*words, f"run_dir={tmp_path / 'cpu'}"))
+    assert gpu["test/kl"] == pytest.approx(cpu["test/kl"], abs=1e-3)
