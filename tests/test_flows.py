@@ -197,6 +197,23 @@ def test_the_same_generator_gives_the_same_samples(case: str, dim: int, dtype: t
     assert flow.sample(0).shape == (0, dim)
 
 
+@each_case
+def test_many_points_are_taken_in_chunks(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow, x = make(case, 3), points(4 * 26, 3).reshape(4, 26, 3)
+    with torch.no_grad():
+        whole, sample = flow.log_prob(x), flow.sample(104, torch.Generator().manual_seed(6))
+    sizes: list[int] = []
+    flow.transforms[0].register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    monkeypatch.setattr("flowlab.flows.flow.CHUNK", 50)
+    with torch.no_grad():
+        torch.testing.assert_close(flow.log_prob(x), whole, atol=1e-5, rtol=1e-5)
+    assert sizes == [50, 50, 4]
+    in_chunks = flow.sample(104, torch.Generator().manual_seed(6))
+    torch.testing.assert_close(in_chunks, sample, atol=1e-5, rtol=1e-5)
+    assert flow.log_prob(x).requires_grad
+    assert sizes == [50, 50, 4, 4]  # the last whole: four rows of 26 points
+
+
 @each_dtype
 @each_dim
 def test_save_and_load_to_the_bit(case: str, dim: int, dtype: torch.dtype, tmp_path: Any) -> None:

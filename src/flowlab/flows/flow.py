@@ -2,11 +2,13 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
+
+CHUNK = 65_536  # points
 
 
 class Transform(nn.Module, ABC):
@@ -57,7 +59,9 @@ class Flow(nn.Module):
     log p(x) = log N(f(x); 0, I) + log|det df/dx|,  f = f_K o ... o f_1  (data to base)
 
     Shapes: x, u (..., D) with any leading shape, (0, D) included; densities and
-    log-determinants (...), in nats. A last dimension other than D raises ValueError.
+    log-determinants (...), in nats. A last dimension other than D raises ValueError. Outside
+    autograd `log_prob` and `sample` take many points in chunks, so that beside the result they need
+    no more memory for ten million points than for `CHUNK`, with a progress bar when it takes long.
 
     `config` is the plain dictionary from which `build_flow` made the flow; it travels with its
     weights.
@@ -100,14 +104,27 @@ class Flow(nn.Module):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density of data points in nats: (..., D) -> (...)."""
+        self._check(x)
+        return self._in_chunks(self._log_prob, x)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
         u, log_det = self.forward(x)
         return self.base.log_prob(u) + log_det
 
     @torch.no_grad()
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """Draw n points, (n, D), outside autograd; a generator in the same state gives the same."""
-        x, _ = self.inverse(self.base.sample(n, generator))
-        return x
+        return self._in_chunks(lambda u: self.inverse(u)[0], self.base.sample(n, generator))
+
+    def _in_chunks(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or x.numel() <= CHUNK * self.dim:
+            return function(x)
+        from tqdm import tqdm
+
+        chunks = torch.split(x.reshape(-1, self.dim), CHUNK)
+        bar = tqdm(chunks, unit_scale=CHUNK, unit=" points", delay=2, leave=False, disable=None)
+        values = torch.cat([function(chunk) for chunk in bar])
+        return values.reshape(*x.shape[:-1], *values.shape[1:])
 
     def _check(self, x: Tensor) -> None:
         if x.shape[-1:] != (self.dim,):

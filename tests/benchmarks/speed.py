@@ -1,0 +1,342 @@
+"""flowlab against zuko, normflows and nflows at the same work, and against its own bare loop.
+
+pip install -e ".[bench]" && python tests/benchmarks/speed.py [TABLE ...]
+
+Prints the tables (all of them, or those named: peers whole quality growth sweep) and saves them as
+benchmarks/TABLE.md, with benchmarks/growth.png, in the current folder. What is compared runs in
+turn, and each figure is the median over the repeats. `--device cuda` for peers and growth.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+HERE = Path(__file__).resolve().parent
+TRAIN = [sys.executable, str(HERE.parents[1] / "train.py")]
+STEPS = {"small": (60, 15), "middle": (10, 11), "large": (1, 9)}  # in a repeat; repeats
+Row = Sequence[object]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    lines = [" | ".join(map(str, row)) for row in rows]
+    lines.insert(1, " | ".join("---" for _ in rows[0]))
+    return "\n".join(f"| {line} |" for line in lines) + "\n"
+
+
+def interleaved(work: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of each, run in turn; the first turn warms up."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for repeat in range(repeats + 1):
+        for name, function in work.items():
+            synchronize()
+            start = time.perf_counter()
+            function()
+            synchronize()
+            if repeat:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def many(function: Callable[[], object], count: int) -> Callable[[], None]:
+    def run() -> None:
+        for _ in range(count):
+            function()
+
+    return run
+
+
+def training_step(module: torch.nn.Module, log_prob: Callable[[Tensor], Tensor], x: Tensor) -> Any:
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        loss = -log_prob(x).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def peers(device: str) -> str:
+    """Milliseconds of a step, of log_prob and of sample; the last columns are flowlab's ratios."""
+    from peers import LIBRARIES, SIZES, models
+
+    rows: list[Row] = [["threads", "size", "", *LIBRARIES, "/ fastest peer", "of matmul rate"]]
+    for threads in (1, 2) if device == "cpu" else (1,):
+        torch.set_num_threads(threads)
+        for name, size in SIZES.items():
+            made, (count, repeats) = models(size, device), STEPS[name]
+            x = torch.randn(size.batch, size.dim, device=device)
+            kinds = {
+                "step": {n: training_step(m.module, m.log_prob, x) for n, m in made.items()},
+                "log_prob": {n: no_grad(m.log_prob, x) for n, m in made.items()},
+                "sample": {n: no_grad(m.sample, size.batch) for n, m in made.items()},
+            }
+            for kind, functions in kinds.items():
+                work = {n: many(f, count) for n, f in functions.items()}
+                work["matmul"] = many(matmuls(size, device, backward=kind == "step"), count)
+                seconds = interleaved(work, repeats)
+                fastest = min(s for n, s in seconds.items() if n not in ("flowlab", "matmul"))
+                ratio = f"{seconds['flowlab'] / fastest:.2f}"
+                share = f"{seconds['matmul'] / seconds['flowlab']:.2f}"
+                figures = [f"{1e3 * seconds[n] / count:.2f}" for n in LIBRARIES]
+                rows.append([threads, name, kind, *figures, ratio, share])
+                print(*rows[-1], file=sys.stderr)
+    torch.set_num_threads(1)
+    return markdown(rows)
+
+
+def no_grad(function: Callable[[Any], object], argument: Any) -> Callable[[], object]:
+    return torch.no_grad()(lambda: function(argument))
+
+
+def matmuls(size: Any, device: str, backward: bool) -> Callable[[], None]:
+    """The matrix products alone of a flow's pass, at the same shapes and on warm memory."""
+    half = size.dim // 2
+    shapes = [(half, size.num_hidden), 2 * (size.num_hidden,), (size.num_hidden, size.dim)]
+    weights = [torch.randn(n, m, device=device) for m, n in shapes]
+    inputs = [torch.randn(size.batch, m, device=device) for m, _ in shapes]
+    outputs = [torch.randn(size.batch, n, device=device) for _, n in shapes]
+
+    def run() -> None:
+        for _ in range(size.num_flows):
+            for w, x, y in zip(weights, inputs, outputs, strict=True):
+                torch.mm(x, w.t())
+                if backward:
+                    torch.mm(y, w)
+                    torch.mm(y.t(), x)
+
+    return run
+
+
+def whole(device: str) -> str:
+    """Seconds of the whole command and of its training against the reference and the bare loop."""
+    commands = {
+        "reference.py": [sys.executable, str(HERE / "reference.py"), "figures"],
+        "lean.py": [sys.executable, str(HERE / "lean.py")],
+        "train.py": TRAIN,
+        "train.py experiment=fast": [*TRAIN, "experiment=fast"],
+        "train.py replicates=32": [*TRAIN, "replicates=32"],
+    }
+    training: dict[str, list[float]] = {name: [] for name in commands}
+
+    def run(name: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            output = subprocess.check_output(commands[name], cwd=folder, text=True)
+        found = re.search(r"training ([\d.]+)|seconds +([\d.]+)", output)
+        assert found is not None
+        training[name].append(float(found[1] or found[2]))
+
+    seconds = interleaved({name: (lambda n=name: run(n)) for name in commands}, 3)
+    rows: list[Row] = [["command", "seconds", "/ reference.py", "training", "/ lean.py"]]
+    medians = {name: statistics.median(values[1:]) for name, values in training.items()}
+    for name in commands:
+        ratios = seconds[name] / seconds["reference.py"], medians[name] / medians["lean.py"]
+        figures = [f"{v:.2f}" for v in (seconds[name], ratios[0], medians[name], ratios[1])]
+        rows.append([f"`{name}`", *figures])
+    start = {
+        "import hydra": [sys.executable, "-c", "import hydra"],
+        "train.py --help": [*TRAIN, "--help"],
+        "import lightning": [sys.executable, "-c", "import lightning.pytorch"],
+        "train.py to its first step": [*TRAIN, "trainer.max_epochs=1", "data.num_train=1"],
+    }
+    text = markdown(rows) + "\n"
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = {"cwd": folder, "stdout": subprocess.DEVNULL}
+        work = {n: (lambda c=c: subprocess.run(c, check=True, **quiet)) for n, c in start.items()}
+        seconds = interleaved(work, 5)
+    ratio = seconds["train.py --help"] / seconds["import hydra"]
+    text += f"`train.py --help` / `import hydra`: {ratio:.2f}\n"
+    ratio = seconds["train.py to its first step"] / seconds["import lightning"]
+    return text + f"a run of one step, to its end / `import lightning`: {ratio:.2f}\n"
+
+
+def quality(device: str) -> str:
+    """Seconds of training until the test KL that the reference script ends with."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(HERE / "reference.py"), folder]
+        output = [subprocess.check_output(command, text=True) for _ in range(3)]
+    found = [re.search(r"training ([\d.]+) s, test KL ([\d.]+)", line) for line in output]
+    seconds = statistics.median(float(match[1]) for match in found if match)
+    kl = statistics.median(float(match[2]) for match in found if match)
+    rows: list[Row] = [["run", f"seconds to a KL of {kl:.4f}", "/ reference.py"]]
+    rows.append(["`reference.py`", f"{seconds:.2f}", "1.00"])
+    for words in ((), ("experiment=fast",)):
+        times = [time_to(kl, *words) for _ in range(3)]
+        median = statistics.median(times)
+        name = " ".join(("train.py", *words))
+        rows.append([f"`{name}`", f"{median:.2f}", f"{median / seconds:.2f}"])
+    return markdown(rows)
+
+
+def time_to(kl: float, *words: str) -> float:
+    """Seconds of a run's training up to the first epoch with a lower test KL."""
+    import lightning.pytorch as pl
+    from hydra import compose, initialize_config_dir
+
+    from flowlab import experiment
+
+    class Watch(pl.Callback):
+        reached = float("inf")
+        looking = 0.0  # the time that the look itself takes
+
+        def on_train_start(self, trainer: Any, module: Any) -> None:
+            self.start = time.perf_counter()
+
+        @torch.no_grad()
+        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+            now, test = time.perf_counter(), trainer.datamodule.test
+            gap = module.target.log_prob(test) - module.flow.log_prob(test)
+            if float(gap.mean()) < kl:
+                self.reached = min(self.reached, now - self.start - self.looking)
+            self.looking += time.perf_counter() - now
+
+    watch = Watch()
+    experiment.Interrupt = lambda: watch  # type: ignore[assignment, misc]  # a callback of every run
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        initialize_config_dir(str(HERE.parents[1] / "conf"), version_base="1.3"),
+    ):
+        experiment.train(compose("train", [*words, f"run_dir={folder}"]))
+    return watch.reached
+
+
+AXES = {
+    "depth": ("num_flows", (2, 6, 20, 60, 200)),
+    "width": ("num_hidden", (16, 50, 160, 500, 1600)),
+    "dim": ("dim", (4, 12, 40, 120, 400)),
+    "batch": ("batch", (64, 200, 640, 2000, 6400)),
+    "points, log_prob": ("log_prob", (10**5, 3 * 10**5, 10**6, 3 * 10**6, 10**7)),
+    "points, sample": ("sample", (10**5, 3 * 10**5, 10**6, 3 * 10**6, 10**7)),
+}
+
+
+def growth(device: str) -> str:
+    """Time and peak memory along each axis, with the exponent over its upper half."""
+    rows: list[Row] = [["", "from", "to", "exponent of time", "of memory", "memory at the end"]]
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    for ax, (name, (key, values)) in zip(figure.subplots(2, 3).flat, AXES.items(), strict=True):
+        measured = np.array([in_child(key, value, device) for value in values])
+        seconds, memory = measured.T
+        slopes = [np.polyfit(np.log(values[2:]), np.log(m[2:]), 1)[0] for m in (seconds, memory)]
+        exponents = [f"{slope:.2f}" for slope in slopes]
+        rows.append([name, values[0], values[-1], *exponents, f"{memory[-1] / 2**20:.0f} MiB"])
+        print(*rows[-1], file=sys.stderr)
+        ax.loglog(values, 1e3 * seconds, "o-", label=f"milliseconds, exponent {exponents[0]}")
+        ax.loglog(values, memory / 2**20, "s--", label=f"MiB, exponent {exponents[1]}")
+        ax.set(xlabel=name)
+        ax.grid(alpha=0.3)
+        ax.legend()
+    figure.savefig("benchmarks/growth.png")
+    return markdown(rows)
+
+
+def in_child(key: str, value: int, device: str) -> tuple[float, float]:
+    """Seconds and bytes of a step or a pass, from a process of its own."""
+    command = [sys.executable, __file__, "--measure", key, str(value), "--device", device]
+    seconds, memory = subprocess.check_output(command, text=True).split()
+    return float(seconds), float(memory)
+
+
+def measure(key: str, value: int, device: str) -> None:
+    from flowlab.flows import build_flow
+
+    torch.set_num_threads(1)
+    size = {"dim": 2, "num_flows": 4, "num_hidden": 64, "batch": 256}
+    if key in size:
+        size[key] = value
+    batch = size.pop("batch")
+    flow = build_flow("coupling", **size).to(device)
+    work: Callable[[], object]
+    if key in ("log_prob", "sample"):
+        n, function = value, getattr(flow, key)
+        work = no_grad(function, n if key == "sample" else torch.randn(n, 2, device=device))
+    else:
+        work = training_step(flow, flow.log_prob, torch.randn(batch, flow.dim, device=device))
+    little = build_flow("coupling", 2).to(device)  # loads the libraries
+    training_step(little, little.log_prob, torch.randn(64, 2, device=device))()
+    with Path("/proc/self/clear_refs").open("w") as file:
+        file.write("5")  # the peak counts from here
+    before = status("VmRSS")
+    work()
+    memory = status("VmHWM") - before
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        memory = torch.cuda.max_memory_allocated() - before
+    seconds = interleaved({"": work}, 3 if value >= 10**6 else 7)[""]
+    print(seconds, max(memory, 2**16))
+
+
+def status(field: str) -> int:
+    text = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(rf"{field}:\s+(\d+)", text)[1])  # type: ignore[index]
+
+
+def sweep(device: str) -> str:
+    """Wall time of 16 cells against their training, and of 8 side by side against in turn."""
+    rows: list[Row] = [["sweep", "wall", "training of its cells", "ratio"]]
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, words in {
+            "16 cells": (f"seed={','.join(map(str, range(16)))}",),
+            "8 cells": ("seed=0,1,2,3,4,5,6,7",),
+            "8 cells, joblib": (
+                *("seed=0,1,2,3,4,5,6,7", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+            ),
+        }.items():
+            start, sweep = time.perf_counter(), Path(folder, name)
+            command = [*TRAIN, "-m", *words, f"hydra.sweep.dir='{sweep}'"]
+            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            seconds[name] = time.perf_counter() - start
+            cells = [json.loads(p.read_bytes()) for p in sweep.glob("*/metrics.json")]
+            training = sum(cell["seconds"] for cell in cells)
+            ratio = seconds[name] / training
+            rows.append([name, f"{seconds[name]:.1f} s", f"{training:.1f} s", f"{ratio:.2f}"])
+    ratio = seconds["8 cells, joblib"] / seconds["8 cells"]
+    return (
+        markdown(rows) + f"\n8 cells by joblib on {os.cpu_count()} cores / in turn: {ratio:.2f}\n"
+    )
+
+
+TABLES = {f.__name__: f for f in (peers, whole, quality, growth, sweep)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("tables", nargs="*", choices=[[], *TABLES])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        measure(arguments.measure[0], int(arguments.measure[1]), arguments.device)
+        return
+    Path("benchmarks").mkdir(exist_ok=True)
+    for name in arguments.tables or TABLES:
+        table = TABLES[name](arguments.device)
+        print(f"{name}: {TABLES[name].__doc__}\n\n{table}", flush=True)
+        Path("benchmarks", f"{name}.md").write_text(table)
+
+
+if __name__ == "__main__":
+    main()
