@@ -14,7 +14,7 @@ from flowlab import load
 from flowlab.experiment import train
 
 # three chunks in an epoch, the last of which has one point, so that a process has none of it
-ODD = ("data.num_train=2049", "data.num_val=101", "data.num_test=501", "trainer.max_epochs=4")
+ODD = ("data.num_train=4097", "data.num_val=101", "data.num_test=501", "trainer.max_epochs=4")
 DDP = ("trainer=ddp", "trainer.devices=2")
 
 
@@ -22,7 +22,7 @@ class Terminate(pl.Callback):
     """SIGTERM within the third epoch, to the first process alone."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:
-        if module.step == 2 * 17:
+        if module.step == 2 * 33:
             os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -12,7 +12,7 @@ from flowlab.rng import generator
 from flowlab.targets import TARGETS
 
 EVAL_BATCH_SIZE = 10_000
-CHUNK_SIZE = 1024
+CHUNK_SIZE = 2048
 
 
 class ToyData(pl.LightningDataModule):

@@ -116,15 +116,15 @@ class MaximumLikelihood(pl.LightningModule):
         return cast(Optimizer, self.optimizers(use_pl_optimizer=False))
 
     def training_step(self, chunk: Tensor) -> None:
-        optimizer, parameters = self._optimizer(), list(self.parameters())
+        optimizer, parameters, step = self._optimizer(), list(self.parameters()), self.step
         several, watch = self.trainer.world_size > 1, self.device.type == "cpu"
         for batch in torch.split(chunk, self.batch_size, dim=-2):
-            self.batch = self._share(batch) if several else batch
-            nll = self.training_nll(self.batch)
+            x = self._share(batch) if several else batch
+            nll = self.training_nll(x)
             # DDP takes the mean over the processes, whose shares may differ by a point
             loss = nll.sum() * (self.trainer.world_size / batch.shape[-2])
             if watch and not several and not math.isfinite(loss.item()):
-                raise self.diagnose("the loss")
+                raise self.diagnose("the loss", x, step)
             optimizer.zero_grad()
             if several:
                 self.manual_backward(loss)
@@ -132,18 +132,19 @@ class MaximumLikelihood(pl.LightningModule):
                 torch.autograd.backward(loss)
             gradients = [p.grad for p in parameters if p.grad is not None]
             if watch and not math.isfinite(sum(gradient.sum().item() for gradient in gradients)):
-                raise self.diagnose("a gradient")
+                raise self.diagnose("a gradient", x, step)
             if self.clip is not None:
                 self.clip_gradients_(parameters, self.clip)
             optimizer.step()
-            self.step += 1
+            step += 1
             self.losses.append((nll.detach(), batch.shape[-2]))
+        self.step, self.batch = step, x
 
     def on_validation_start(self) -> None:
         # the epoch's last step is done, and no callback has asked for its NLL yet
         self.train_nll = self._mean(self.losses)
         if not self.train_nll.isfinite().all():
-            raise self.diagnose("the loss")
+            raise self.diagnose("the loss", self.batch, self.step)
         self.losses.clear()
         self.evaluated.clear()
 
@@ -195,13 +196,13 @@ class MaximumLikelihood(pl.LightningModule):
         everyones = self._everyones(sums)
         return torch.stack([total for total, _ in everyones]).sum(0) / sum(n for _, n in everyones)
 
-    def diagnose(self, what: str) -> Exception:
-        """The error for `what` that is not finite in the step in progress."""
-        return diagnose(self.flow, self.batch, self.step, what)
+    def diagnose(self, what: str, batch: Tensor, step: int) -> Exception:
+        """The error for `what` that is not finite in a step."""
+        return diagnose(self.flow, batch, step, what)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if not all(parameter.isfinite().all() for parameter in self.parameters()):
-            raise self.diagnose("a weight")
+            raise self.diagnose("a weight", self.batch, self.step)
         checkpoint["flowlab"] = {
             "format": FORMAT,
             "config": self.config,

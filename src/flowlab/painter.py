@@ -73,6 +73,7 @@ def _pool() -> ProcessPoolExecutor:
 
 
 def _initialise() -> None:
+    os.nice(5)  # where trainings fill all cores, pictures can wait
     gc.enable()  # train.py, which this process imports too, has switched it off
     leave_with_parent()
     atexit.register(os._exit, 0)  # at once: the program waits for this process at its end

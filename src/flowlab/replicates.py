@@ -86,12 +86,12 @@ class ReplicatedLikelihood(MaximumLikelihood):
         for gradient in gradients:
             gradient.mul_((norm / (norms + 1e-6)).clamp(max=1))
 
-    def diagnose(self, what: str) -> Exception:
+    def diagnose(self, what: str, batch: Tensor, step: int) -> Exception:
         with torch.no_grad():
-            finite = self.nll(self.batch).isfinite()
+            finite = self.nll(batch).isfinite()
         for stacked in self.flow.stacked:
             for values in (stacked, stacked.grad):
                 if values is not None:
                     finite &= values.detach().flatten(1).isfinite().all(1)
         index = int((~finite).int().argmax())
-        return diagnose(self.flow.flow(index), self.batch[index], self.step, what)
+        return diagnose(self.flow.flow(index), batch[index], step, what)

@@ -64,8 +64,9 @@ class Checkpoint(callbacks.Checkpoint):
             self.best_epoch = _where(
                 better, torch.tensor(trainer.current_epoch + 1), self.best_epoch
             )
-            trainer.save_checkpoint(self.best)
         trainer.save_checkpoint(self.last)
+        if better.any() and trainer.is_global_zero:
+            cast(PatientIO, trainer.strategy.checkpoint_io).save_again(self.best)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -98,14 +99,20 @@ class PatientIO(TorchCheckpointIO):
         self.before_writing = before_writing
         self.seconds = seconds
         self.waiting: dict[Path, dict[str, Any]] = {}
+        self.newest: dict[str, Any] = {}
         self.written = 0.0
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        self.waiting[Path(path)] = tree_map_only(Tensor, Tensor.clone, checkpoint)
+        self.newest = tree_map_only(Tensor, Tensor.clone, checkpoint)
+        self.waiting[Path(path)] = self.newest
         if time.monotonic() - self.written > self.seconds:
             self.flush()
+
+    def save_again(self, path: Path) -> None:
+        """Save the newest checkpoint under another name too."""
+        self.waiting[path] = self.newest
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return read_checkpoint(Path(path))

@@ -39,10 +39,11 @@ class Loss(Picture):
         yield "loss", plots.loss, epochs, train, val, data.target.entropy
 
     def state_dict(self) -> dict[str, Any]:
-        return self.curve
+        # as tensors, for a checkpoint is copied leaf by leaf
+        return {k: torch.tensor(column, dtype=torch.float64) for k, column in self.curve.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.curve = state_dict
+        self.curve = {k: column.tolist() for k, column in state_dict.items()}
 
     def _append(self, epoch: int, train: Tensor, val: Tensor) -> None:
         values = (epoch, train.tolist(), val.tolist())

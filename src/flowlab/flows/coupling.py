@@ -86,7 +86,7 @@ class AffineCoupling(Transform):
         for i, net in enumerate(islice(self._layers(), num)):
             kept, moved = i % 2, 1 - i % 2
             r, t = mlp(halves[kept], *net).chunk(2, dim=-1)
-            s = self.bound * (r / self.bound).tanh()
+            s = self._bounded(r)
             halves[moved] = torch.addcmul(t, halves[moved], s.exp())
             log_scales.append(s)
         return _weave(*halves), torch.cat(log_scales, dim=-1).sum(-1)
@@ -97,10 +97,13 @@ class AffineCoupling(Transform):
         for i, net in reversed(list(enumerate(self._layers()))):
             kept, moved = i % 2, 1 - i % 2
             r, t = mlp(halves[kept], *net).chunk(2, dim=-1)
-            s = -self.bound * (r / self.bound).tanh()
+            s = -self._bounded(r)
             halves[moved] = (halves[moved] - t) * s.exp()
             log_scales.append(s)
         return _weave(*halves), torch.cat(log_scales, dim=-1).sum(-1)
+
+    def _bounded(self, r: Tensor) -> Tensor:
+        return r.tanh() if self.bound == 1 else self.bound * (r / self.bound).tanh()
 
     def _layers(self) -> Iterator[tuple[Tensor, ...]]:
         stacks = [cast(StackedMLP, net).unstack() for net in self.nets]
