@@ -26,12 +26,15 @@ MAX_NAME = 100
 def cell_name(overrides: Sequence[str]) -> str:
     """A folder's name for a cell: its overrides, and a digest where they are too long or odd.
 
+    A preset of the sweep as a whole, `sweep=...`, is left out.
+
     >>> cell_name(["num_flows=2", "seed=0"])
     'num_flows=2,seed=0'
     >>> cell_name(["flow=[a/../b]"])
     'flow=_a_.._b_-0f52d5d8'
     """
-    exact = ",".join(o.removesuffix("=null") if o.startswith("~") else o for o in overrides)
+    words = (word for word in overrides if not word.startswith("sweep="))
+    exact = ",".join(w.removesuffix("=null") if w.startswith("~") else w for w in words)
     name = re.sub(r"[^\w.=,+~-]", "_", exact)[:MAX_NAME]
     if name != exact or name.startswith("."):
         name += "-" + hashlib.sha256(exact.encode()).hexdigest()[:8]
