@@ -46,13 +46,23 @@ def test_each_replicate_is_the_run_of_its_seed(
 
 
 class Halt(pl.Callback):
-    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        if trainer.current_epoch == 2:
+    """Within the second epoch of four steps."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:
+        if module.step == 6:
             raise MemoryError
 
 
-def test_cut_replicates_go_on_to_the_same_end(compose_config: Compose, tmp_path: Path) -> None:
-    words = (*SHORT, "replicates=3", "~callbacks.grid")
+def test_cut_replicates_go_on_to_the_same_end(
+    compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowlab.data.CHUNK_SIZE", 64)
+    words = (
+        *SHORT,
+        "replicates=3",
+        "~callbacks.grid",
+        "callbacks.checkpoint.every_n_train_steps=1",
+    )
     whole = train(compose_config(*words, f"run_dir={tmp_path / 'whole'}"))
     cut = (*words, f"run_dir={tmp_path / 'cut'}")
     with pytest.raises(MemoryError):
@@ -134,6 +144,7 @@ def test_a_gpu_runs_the_same_experiment_and_waits_for_no_step(
     replicates: int, compose_config: Compose, tmp_path: Path
 ) -> None:
     words = (*SHORT, "data.batch_size=32", f"replicates={replicates}")
+    words += ("trainer.gradient_clip_val=5",)
     watch = "+callbacks.watch={_target_: test_replicates.NoSynchronisation}"
     gpu = train(compose_config(*words, watch, "trainer=gpu", f"run_dir={tmp_path / 'gpu'}"))
     cpu = train(compose_config(*words, f"run_dir={tmp_path / 'cpu'}"))

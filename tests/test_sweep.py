@@ -18,7 +18,8 @@ from test_command_line import run
 from test_faults import Commands, commands, end  # noqa: F401
 
 from flowlab.errors import ConfigError
-from flowlab.report import report, welch_p_value
+from flowlab.report import Cell, report, welch_p_value
+from flowlab.report import Run as ReportRun
 from flowlab.sweep import cell_name
 
 QUICK = (*SHORT, *NO_PICTURES)
@@ -87,11 +88,20 @@ def test_the_same_command_again_touches_nothing_that_is_finished(
     assert (folder / "results.md").read_text() == table
 
 
-def test_one_bad_cell_and_nothing_runs(train_command: list[str], tmp_path: Path) -> None:
-    result = run(train_command, "-m", "num_flows=2,0,4", *QUICK, cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("axis", "message"),
+    [
+        ("num_flows=2,0,4", "num_flows=0: expected a whole number of at least 1"),
+        ("data.target=bimodal,nosuch", "data.target=nosuch: no such; available: bimodal"),
+    ],
+)
+def test_one_bad_cell_and_nothing_runs(
+    axis: str, message: str, train_command: list[str], tmp_path: Path
+) -> None:
+    result = run(train_command, "-m", axis, *QUICK, cwd=tmp_path)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
-    assert "num_flows=0: expected a whole number of at least 1 (in the cell num_flows=0 " in line
+    assert f"{message} (in the cell " in line
     assert not list(tmp_path.iterdir())
 
 
@@ -171,8 +181,10 @@ def test_a_preempted_job_is_queued_again_and_goes_on(
         assert time.monotonic() < deadline
         time.sleep(0.01)
     jobs = subprocess.check_output(["pgrep", "-f", f"submitit.core._submit {tmp_path}"])
-    for job in jobs.split():
-        os.kill(int(job), signal.SIGUSR2)
+    for signum in (signal.SIGTERM, signal.SIGUSR2):
+        for job in jobs.split():
+            os.kill(int(job), signum)
+        time.sleep(0.2)
     status, _, errors = end(process)
     assert status == 0, errors
     logs = "".join(path.read_text() for path in tmp_path.glob("s/*/train.log"))
@@ -231,8 +243,25 @@ def test_a_failed_trial_does_not_end_a_search(train_command: list[str], tmp_path
     assert "optimizer.lr: 0.001" in (tmp_path / "s" / "optimization_results.yaml").read_text()
 
 
+def test_a_sweep_is_one_commands_at_a_time(
+    commands: Commands,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    words = ("-m", "seed=0,1", *QUICK, "hydra.sweep.dir=s")
+    first = commands.start(*words, "trainer.max_epochs=100000")
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("s/*/train.log")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    status, _, errors = commands.finish(*words)
+    assert status == 6
+    assert "another run is writing there" in errors
+    assert first.poll() is None
+
+
 def test_a_search_is_checked_at_its_corners(train_command: list[str], tmp_path: Path) -> None:
     words = ("sweep=search", "num_flows=int(interval(0,4))", "hydra.sweep.dir=s")
+    words += ("+optimizer.weight_decay=interval(0.0,0.1)", "data.batch_size=range(1,1000)")
     result = run(train_command, *words, cwd=tmp_path)
     assert result.returncode == 2
     assert "num_flows=0: expected a whole number of at least 1 (in the cell " in result.stderr
@@ -291,12 +320,33 @@ def test_the_report_says_what_it_left_out(
     (tmp_path / "run1" / "metrics.json").write_text("{")
     (tmp_path / "run2" / "metrics.json").write_text('{"status": "completed"}')
     (tmp_path / "run3" / ".hydra" / "config.yaml").write_text("a: [")
+    (tmp_path / "run4" / "flow.safetensors").write_bytes(b"junk")
     assert report([tmp_path], tmp_path) == 1
     output = capsys.readouterr().out
     assert "| run0   | missing | no metrics.json: it did not end |" in output
-    for name in ("run1", "run2", "run3"):
+    for name in ("run1", "run2", "run3", "run4"):
         assert f"left out: {tmp_path / name}: " in output
-    assert len(results(tmp_path)) == 5
+    assert len(results(tmp_path)) == 4
+
+
+def test_a_report_on_a_single_run_leaves_its_files_alone(
+    sweep: tuple[Path, str], tmp_path: Path
+) -> None:
+    cell = next(path.parent for path in sweep[0].glob("*/.hydra"))
+    subprocess.run(["cp", "-r", str(cell), str(tmp_path / "run")], check=True)
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    for _ in range(2):
+        assert report([tmp_path / "run"], tmp_path / "run") == 0
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_each_seed_counts_once() -> None:
+    def one(seed: int, kls: list[float]) -> ReportRun:
+        metrics = {"test/kl": kls[0], "replicates": {"test/kl": kls}}
+        return ReportRun(Path(), {"seed": str(seed)}, {"seed": seed}, metrics)
+
+    cell = Cell((), [one(0, [0.0, 1.0, 2.0]), one(1, [1.0, 2.0, 3.0])])
+    assert cell.all("test/kl") == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ class Validate(Callback):
 def run(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     """Run a task; its errors end the program, but only the one cell where it is of a sweep."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
+    if "SUBMITIT_EXECUTOR" not in os.environ:  # which has an answer of its own
+        signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     try:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return run_cell(task, cfg)

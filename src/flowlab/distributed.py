@@ -4,6 +4,7 @@ Started here and not by Lightning, which runs the command line anew for each pro
 meet at a port that is open to the network.
 """
 
+import gc
 import multiprocessing as mp
 import os
 import signal
@@ -36,28 +37,30 @@ def processes(num: int, on_gpu: bool, work: Callable[..., Any], *args: Any) -> I
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they inherit it
         places = [(rank, num, on_gpu, meeting) for rank in range(num)]
         others = [context.Process(target=_other, args=(p, work, args)) for p in places[1:]]
-        for process in others:
-            process.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
+            for process in others:
+                process.start()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             _join(*places[0])
             yield
-        except RuntimeError as error:
-            for process in others:
-                process.join(1)
-            if any(process.exitcode for process in others) and not isinstance(error, FlowlabError):
+        except BaseException as error:
+            failed = any(process.exitcode for process in others)
+            for process in others:  # before they notice, and tell it too
+                process.kill()
+            if failed and isinstance(error, RuntimeError):  # gloo's, for its peer is gone
                 raise FlowlabError(f"another of the {num} processes failed ({error})") from error
             raise
         finally:
-            os.environ.pop("LOCAL_RANK")
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.environ.pop("LOCAL_RANK", None)
             if dist.is_initialized():
                 dist.destroy_process_group()
             for process in others:
-                process.join(10)
-                process.kill()
+                process.join()
 
 
 def _other(place: tuple[int, int, bool, Path], work: Callable[..., Any], args: Any) -> None:
+    gc.enable()  # train.py, which this process imports too, has switched it off
     leave_with_parent()
     _join(*place)
     try:

@@ -5,7 +5,6 @@ import json
 import logging
 import math
 import os
-import time
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from hydra.utils import get_object, instantiate
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from flowlab import export
@@ -115,9 +115,8 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
     trainer = _trainer(cfg, run_dir, callbacks.values(), logger)
     logger.log_config(OmegaConf.to_yaml(cfg))
     try:
-        start = time.monotonic()
         _fit(trainer, module, data, resume)
-        metrics["seconds"] = time.monotonic() - start
+        metrics["seconds"] = module.seconds
         metrics["best_epoch"] = _test_the_best(trainer, module, data)
         metrics |= module.results()
         if not math.isfinite(metrics["test/nll"]):
@@ -126,7 +125,8 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
         export.save(flow, run_dir / "flow.safetensors")
         metrics["sha256"] = export.digest(flow.config, flow.state_dict())
         result = {tag: metrics[tag] for tag in ("test/kl", "test/nll")}
-        result |= {f"{tag}_best": metrics[tag] for tag in ("train/nll", "val/nll")}
+        for tag in ("train/nll", "val/nll"):
+            result[f"{tag}_best"] = metrics.get(f"{tag}_best", metrics[tag])
         logger.log_result(_hparams(cfg), result, trainer.current_epoch)
         logger.close()
     except BaseException:
@@ -182,7 +182,10 @@ def _trainer(
         cfg.trainer,
         logger=logger or False,
         callbacks=callbacks,
-        plugins=[PatientIO(before_writing=logger.flush if logger else lambda: None)],
+        plugins=[
+            PatientIO(before_writing=logger.flush if logger else lambda: None),
+            LightningEnvironment(),  # and not that of the Slurm job that it may run in
+        ],
         default_root_dir=run_dir,
         gradient_clip_val=None,  # the module's own loop does it
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
@@ -200,10 +203,6 @@ def _test_the_best(trainer: pl.Trainer, module: MaximumLikelihood, data: ToyData
     if isinstance(checkpoint, Checkpoint) and checkpoint.best_weights is not None:
         module.load_state_dict(checkpoint.best_weights)
         best_epoch = checkpoint.best_epoch
-    with torch.no_grad():
-        module.train_nll, module.val_nll = (
-            module.nll(points.to(module.device)) / len(points) for points in (data.train, data.val)
-        )
     trainer.test(module, datamodule=data, verbose=False)
     return int(module.value(best_epoch))
 

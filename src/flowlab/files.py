@@ -36,18 +36,7 @@ def claim(run_dir: Path, ckpt_path: Any) -> None:
     run_dir = run_dir.absolute()
     if run_dir in _claimed:
         return
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(run_dir, os.O_RDONLY)
-    except OSError as error:
-        raise OutputError(f"{run_dir}: cannot be made ({error.strerror})") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise OutputError(
-            f"{run_dir}: another run is writing there; choose another hydra.run.dir"
-        ) from error
+    descriptor = lock(run_dir)
     before = None if ckpt_path is None else Path(str(ckpt_path)).resolve()
     resumed = before is not None and before.is_relative_to(run_dir.resolve())
     if not resumed and holds_run(run_dir):
@@ -59,6 +48,26 @@ def claim(run_dir: Path, ckpt_path: Any) -> None:
     _claimed[run_dir] = descriptor
     for part in run_dir.rglob(".*.part"):
         part.unlink(missing_ok=True)
+
+
+def lock(folder: Path) -> int:
+    """Make a folder and lock it until the descriptor that is returned, or the process, ends.
+
+    Raises OutputError if it cannot be made or another process has it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise OutputError(
+            f"{folder}: another run is writing there; choose another hydra.run.dir"
+        ) from error
+    return descriptor
 
 
 def holds_run(run_dir: Path) -> bool:

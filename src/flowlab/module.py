@@ -1,6 +1,7 @@
 """The LightningModule: maximum likelihood for a flow."""
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -69,6 +70,7 @@ class MaximumLikelihood(pl.LightningModule):
         self.identity = identity
         self.rng_state = generator("training", seed).get_state()
         self.has_started = False
+        self.seconds = 0.0  # of training, also before a resume
         self.step = 0
         self.batch = torch.empty(0)
         self.losses: Sums = []  # of the epoch in progress
@@ -104,7 +106,12 @@ class MaximumLikelihood(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.has_started = True
+        self.start = time.monotonic() - self.seconds
         torch.set_rng_state(self.rng_state)
+        self.losses = [(total.to(self.device), n) for total, n in self.losses]
+
+    def on_train_end(self) -> None:
+        self.seconds = time.monotonic() - self.start
 
     def on_train_epoch_start(self) -> None:
         optimizer = self._optimizer()
@@ -140,12 +147,14 @@ class MaximumLikelihood(pl.LightningModule):
             self.losses.append((nll.detach(), batch.shape[-2]))
         self.step, self.batch = step, x
 
-    def on_validation_start(self) -> None:
-        # the epoch's last step is done, and no callback has asked for its NLL yet
-        self.train_nll = self._mean(self.losses)
-        if not self.train_nll.isfinite().all():
-            raise self.diagnose("the loss", self.batch, self.step)
-        self.losses.clear()
+    def on_train_batch_end(self, *args: Any) -> None:
+        if self.trainer.is_last_batch:  # no callback has asked for the epoch's NLL yet
+            self.train_nll = self._mean(self.losses)
+            if not self.train_nll.isfinite().all():
+                raise self.diagnose("the loss", self.batch, self.step)
+            self.losses.clear()
+
+    def on_validation_epoch_start(self) -> None:
         self.evaluated.clear()
 
     def validation_step(self, x: Tensor) -> None:
@@ -163,6 +172,8 @@ class MaximumLikelihood(pl.LightningModule):
 
     def on_test_start(self) -> None:
         self.evaluated.clear()
+        data = cast(Any, self.trainer).datamodule
+        self.train_nll, self.val_nll = (self.nll(x) / len(x) for x in (data.train, data.val))
 
     def test_step(self, x: Tensor) -> None:
         share = self._share(x)
@@ -209,11 +220,13 @@ class MaximumLikelihood(pl.LightningModule):
             "identity": self.identity,
             "rng_state": torch.get_rng_state(),
             "step": self.step,
+            "seconds": time.monotonic() - self.start,
             "losses": self._everyones(self.losses),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["flowlab"]
         self.rng_state, self.step = state["rng_state"], state["step"]
+        self.seconds = state["seconds"]
         first = self.global_rank == 0  # it takes over what all had
         self.losses = [(total if first else 0 * total, n) for total, n in state["losses"]]

@@ -11,6 +11,7 @@ import multiprocessing.util
 import os
 import signal
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -74,6 +75,8 @@ def _pool() -> ProcessPoolExecutor:
 
 def _initialise() -> None:
     os.nice(5)  # where trainings fill all cores, pictures can wait
+    # numpy's, about the zeros of mplot3d's matrices on some processors
+    warnings.filterwarnings("ignore", "overflow encountered in dot")
     gc.enable()  # train.py, which this process imports too, has switched it off
     leave_with_parent()
     atexit.register(os._exit, 0)  # at once: the program waits for this process at its end

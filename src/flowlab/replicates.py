@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from flowlab.diagnosis import diagnose
 from flowlab.flows import Flow
+from flowlab.flows.flow import CHUNK
 from flowlab.module import MaximumLikelihood
 
 
@@ -21,9 +22,11 @@ class Replicates(nn.Module):
 
     def __init__(self, flows: Sequence[Flow]):
         super().__init__()
-        parameters, _ = stack_module_state(list(flows))
-        self.names = list(parameters)
+        parameters, buffers = stack_module_state(list(flows))
+        self.names = [*parameters, *buffers]
         self.stacked = nn.ParameterList(parameters.values())
+        for i, buffer in enumerate(buffers.values()):
+            self.register_buffer(f"buffer{i}", buffer)
         self._one = (copy.deepcopy(flows[0]),)  # in a tuple, for it is no part of the state
 
     @property
@@ -32,12 +35,19 @@ class Replicates(nn.Module):
         return self._one[0]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        def forward(parameters: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, Tensor]:
-            state = dict(zip(self.names, parameters, strict=True))
-            u, log_det = functional_call(self.one, state, (x,))
+        if torch.is_grad_enabled():
+            return self._log_prob(x)
+        chunks = torch.split(x, max(1, CHUNK // len(self.stacked[0])), dim=-2)
+        return torch.cat([self._log_prob(chunk) for chunk in chunks], dim=-1)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        def forward(state: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, Tensor]:
+            named = dict(zip(self.names, state, strict=True))
+            u, log_det = functional_call(self.one, named, (x,))
             return u, log_det
 
-        u, log_det = vmap(forward, in_dims=(0, 0 if x.dim() == 3 else None))(tuple(self.stacked), x)
+        in_dims = (0, 0 if x.dim() == 3 else None)
+        u, log_det = vmap(forward, in_dims)((*self.stacked, *self.buffers()), x)
         return self.one.base.log_prob(u) + log_det
 
     def flow(self, index: int) -> Flow:
@@ -46,6 +56,8 @@ class Replicates(nn.Module):
         for parameter, stacked in zip(flow.parameters(), self.stacked, strict=True):
             parameter.data = stacked.detach()[index].clone()
             parameter.grad = None if stacked.grad is None else stacked.grad[index]
+        for buffer, values in zip(flow.buffers(), self.buffers(), strict=True):
+            buffer.copy_(values[index])
         return flow
 
 
@@ -81,7 +93,7 @@ class ReplicatedLikelihood(MaximumLikelihood):
         return results | {"replicates": {name: m.tolist() for name, m in values.items() if m.dim()}}
 
     def clip_gradients_(self, parameters: list[nn.Parameter], norm: float) -> None:
-        gradients = [cast(Tensor, parameter.grad).flatten(1) for parameter in parameters]
+        gradients = [p.grad.flatten(1) for p in parameters if p.grad is not None]
         norms = torch.cat(gradients, dim=1).norm(dim=1, keepdim=True)
         for gradient in gradients:
             gradient.mul_((norm / (norms + 1e-6)).clamp(max=1))

@@ -19,7 +19,9 @@ from omegaconf import OmegaConf
 from flowlab import sweep_plots
 from flowlab.config import flatten
 from flowlab.errors import ConfigError
+from flowlab.export import load
 from flowlab.files import write_whole
+from flowlab.resume import INCIDENTAL
 
 KL = "test/kl"
 MEASURES = (KL, "test/nll", "params", "seconds")
@@ -39,7 +41,11 @@ class Run(NamedTuple):
 
     def value(self, key: str) -> str:
         """What the run had for a key, whether it was set on the command line or not."""
-        return self.overrides.get(key, str(self.config.get(key, "-")))
+        return str(self.config[key]) if key in self.config else self.overrides.get(key, "-")
+
+    @property
+    def seed(self) -> int:
+        return int(self.config.get("seed", 0))
 
 
 class Cell(NamedTuple):
@@ -49,11 +55,12 @@ class Cell(NamedTuple):
     runs: list[Run]
 
     def all(self, measure: str) -> list[float]:
-        """The values of all runs and replicates."""
-        values: list[float] = []
+        """The values of all runs and replicates, each seed once."""
+        values: dict[int, float] = {}
         for run in self.runs:
-            values += run.metrics.get("replicates", {}).get(measure, [run.metrics[measure]])
-        return values
+            replicates = run.metrics.get("replicates", {}).get(measure, [run.metrics[measure]])
+            values |= {run.seed + i: value for i, value in enumerate(replicates)}
+        return list(values.values())
 
     def mean(self, measure: str) -> float:
         return float(np.mean(self.all(measure)))
@@ -94,6 +101,8 @@ def collect(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
             overrides = OmegaConf.load(path.with_name("overrides.yaml"))
             words = dict(word.lstrip("+~").partition("=")[::2] for word in map(str, overrides))
             metrics = _metrics(folder)
+            if metrics["status"] == "completed":
+                load(folder)  # raises where `draw` would
             runs.append(Run(folder, words, dict(flatten(config)), metrics))
         except Exception as error:  # whatever a stranger's folder trips over
             left_out.append(f"{folder}: {' '.join(str(error).split())[:100]}")
@@ -107,16 +116,22 @@ def _metrics(folder: Path) -> dict[str, Any]:
     metrics = dict(json.loads(path.read_bytes()))
     if metrics["status"] == "completed":
         for measure in MEASURES:
-            if not math.isfinite(metrics[measure]):
+            replicates = metrics.get("replicates", {}).get(measure, [])
+            if not all(map(math.isfinite, [metrics[measure], *replicates])):
                 raise ValueError(f"{measure} is not finite")
-    return metrics
+    return metrics | {"status": str(metrics["status"])}
 
 
 def varied(runs: Sequence[Run]) -> list[str]:
     """The keys of the command line in which runs differ, but not the seed."""
     keys = dict.fromkeys(key for run in runs for key in run.overrides)
-    keys.pop("seed", None)
-    return [key for key in keys if len({run.value(key) for run in runs}) > 1]
+    return [
+        key
+        for key in keys
+        if key not in ("seed", "num_threads", "sweep")
+        and not key.startswith(INCIDENTAL)
+        and len({run.value(key) for run in runs}) > 1
+    ]
 
 
 def fold(runs: Sequence[Run], axes: Sequence[str]) -> list[Cell]:
@@ -237,13 +252,14 @@ def draw(cells: Sequence[Cell], axes: Sequence[str], output: Path) -> None:
     plots = output / "plots"
     plots.mkdir(exist_ok=True)
     before = [plots.glob(f"{name}.png") for name in sweep_plots.NAMES]
+    figures = list(sweep_plots.figures(cells, axes))
     for path in itertools.chain(output.glob("events.out.tfevents.*.sweep"), *before):
         path.unlink()
     writer = SummaryWriter(output, filename_suffix=".sweep")
-    for name, figure in sweep_plots.figures(cells, axes):
+    for name, figure in figures:
         png = io.BytesIO()
         figure.savefig(png, format="png")
-        write_whole(plots / f"{name}.png", png.getvalue())
+        write_whole(plots / f"{name.replace('/', '_')}.png", png.getvalue())
         writer.add_figure(f"sweep/{name}", figure)
     writer.close()
 
@@ -254,5 +270,5 @@ if __name__ == "__main__":
         sys.exit("usage: python -m flowlab.report FOLDER ...   (folders that hold runs)")
     try:
         report(folders, folders[0])
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         sys.exit(f"error: {error}")

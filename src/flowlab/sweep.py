@@ -4,8 +4,11 @@ import hashlib
 import itertools
 import json
 import math
+import multiprocessing as mp
+import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +16,12 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from flowlab.config import validate
-from flowlab.errors import ConfigError, Finished, FlowlabError, SweepError
-from flowlab.files import holds_run
+from flowlab.errors import ConfigError, Finished, FlowlabError, OutputError, SweepError
+from flowlab.files import holds_run, lock
 
 MAX_NAME = 100
 
@@ -49,6 +52,8 @@ def check_sweep(config: DictConfig) -> None:
 
     Raises ConfigError, naming the cell, and for a sweep that would write outside its directory.
     """
+    from flowlab.experiment import check_parts
+
     loader, folder = GlobalHydra.instance().config_loader(), Path(config.hydra.sweep.dir).resolve()
     taken: set[Path] = set()
     for i, overrides in enumerate(_cells(config)):
@@ -62,9 +67,10 @@ def check_sweep(config: DictConfig) -> None:
                 allowed = "a folder within hydra.sweep.dir, another for each cell"
                 raise ConfigError(f"hydra.sweep.subdir={subdir}: expected {allowed}")
             taken.add(run_dir)
-            if cell.ckpt_path is None and holds_run(run_dir):
+            if holds_run(run_dir):
                 cell.ckpt_path = str(run_dir)
             validate(cell)
+            check_parts(cell)
             if cell.trainer.devices > 1:
                 raise ConfigError(
                     f"trainer.devices={cell.trainer.devices}: a cell of a sweep is one process; "
@@ -74,8 +80,8 @@ def check_sweep(config: DictConfig) -> None:
             continue
         except FlowlabError as error:
             raise type(error)(f"{error} (in the cell {' '.join(overrides)})") from error
+    lock(folder)
     if "storage" in config.hydra.sweeper:
-        folder.mkdir(parents=True, exist_ok=True)
         _go_on_with_study(config.hydra.sweeper, folder)
 
 
@@ -88,18 +94,21 @@ def _cells(config: DictConfig) -> Iterator[list[str]]:
         for batch in BasicSweeper.split_arguments(overrides, None):
             yield from (list(cell) for cell in batch)
     else:
-        last = {override.key_or_group: override for override in overrides}
+        last = {override.get_key_element(): override for override in overrides}
         yield from map(list, itertools.product(*map(_ends, last.values())))
 
 
 def _ends(override: Override) -> list[str]:
-    """An override with each of its values, of an interval the two ends."""
-    value = override.value()
+    """An override with each of its values, of an interval or a range the two ends."""
+    key, value = override.get_key_element(), override.value()
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
     if isinstance(value, IntervalSweep):
-        return [f"{override.key_or_group}={end}" for end in (value.start, value.end)]
-    if override.is_sweep_override():
-        return [f"{override.key_or_group}={v}" for v in override.sweep_string_iterator()]
-    return [str(override.input_line)]
+        ends = [str(value.start), str(value.end)]
+    else:
+        ends = list(override.sweep_string_iterator())
+        ends = [ends[0], ends[-1]] if isinstance(value, RangeSweep) else ends
+    return [f"{key}={end}" for end in dict.fromkeys(ends)]
 
 
 def _go_on_with_study(sweeper: DictConfig, folder: Path) -> None:
@@ -127,13 +136,15 @@ def _go_on_with_study(sweeper: DictConfig, folder: Path) -> None:
 
 
 def run_cell(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float:
-    """Run one cell, or go on with it; its error is told and leaves the other cells their turn.
+    """Run one cell, or go on with it; any error is told and leaves the other cells their turn.
 
     Returns val/nll, what a search minimizes; infinity for a cell that failed.
     """
     run_dir = Path(str(cfg.run_dir))
-    if cfg.ckpt_path is None and holds_run(run_dir):
+    if holds_run(run_dir):
         cfg.ckpt_path = str(run_dir)
+    if mp.get_start_method(allow_none=True) == "loky":  # joblib's, with a share of the cores
+        cfg.num_threads = min(cfg.num_threads, int(os.environ["OMP_NUM_THREADS"]))
     try:
         metrics = task(cfg)
     except Finished as error:
@@ -141,6 +152,9 @@ def run_cell(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float:
         metrics = json.loads((run_dir / "metrics.json").read_bytes())
     except FlowlabError as error:
         print(f"error: {error}", file=sys.stderr)
+        return math.inf
+    except Exception:  # not the user's mistake; `train` has written it down
+        traceback.print_exc()
         return math.inf
     nll = float(metrics["val/nll"])
     return nll if math.isfinite(nll) else math.inf
@@ -151,5 +165,9 @@ def finish_sweep(config: DictConfig) -> None:
     from flowlab.report import report
 
     folder = Path(config.hydra.sweep.dir)
-    if failures := report([folder], folder):
+    try:
+        failures = report([folder], folder)
+    except OSError as error:
+        raise OutputError(f"{folder}: the report cannot be written ({error})") from error
+    if failures:
         raise SweepError(f"{failures} of the runs in {folder} failed; the table above says why")

@@ -2,9 +2,10 @@
 
 pip install -e ".[bench]" && python tests/benchmarks/speed.py [TABLE ...]
 
-Prints the tables (all of them, or those named: peers whole quality growth sweep) and saves them as
-benchmarks/TABLE.md, with benchmarks/growth.png, in the current folder. What is compared runs in
-turn, and each figure is the median over the repeats. `--device cuda` for peers and growth.
+Prints the tables (all of them, or those named: peers compiled whole quality growth sweep) and saves
+them as benchmarks/TABLE.md, with benchmarks/growth.png, in the current folder. Each figure is the
+median over repeats, in which what is compared runs in turn; a sweep is run once. `--device cuda` is
+for peers, compiled and growth, and goes into their files' names.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from torch import Tensor
 
 HERE = Path(__file__).resolve().parent
 TRAIN = [sys.executable, str(HERE.parents[1] / "train.py")]
+SQUARE = 1024
 STEPS = {"small": (60, 15), "middle": (10, 11), "large": (1, 9)}  # in a repeat; repeats
 Row = Sequence[object]
 
@@ -41,7 +45,8 @@ def interleaved(work: dict[str, Callable[[], object]], repeats: int) -> dict[str
     """Median seconds of each, run in turn; the first turn warms up."""
     times: dict[str, list[float]] = {name: [] for name in work}
     for repeat in range(repeats + 1):
-        for name, function in work.items():
+        order = list(work.items())
+        for name, function in order[repeat % len(order) :] + order[: repeat % len(order)]:
             synchronize()
             start = time.perf_counter()
             function()
@@ -77,15 +82,20 @@ def training_step(module: torch.nn.Module, log_prob: Callable[[Tensor], Tensor],
 
 
 def peers(device: str) -> str:
-    """Milliseconds of a step, of log_prob and of sample; the last columns are flowlab's ratios."""
+    """Milliseconds of a step, of log_prob and of sample; the last columns are flowlab's.
+
+    "matmul share" is its rate of operations in matrix products against that of a product of two
+    large square matrices.
+    """
     from peers import LIBRARIES, SIZES, models
 
-    rows: list[Row] = [["threads", "size", "", *LIBRARIES, "/ fastest peer", "of matmul rate"]]
+    rows: list[Row] = [["threads", "size", "", *LIBRARIES, "/ fastest peer", "matmul share"]]
     for threads in (1, 2) if device == "cpu" else (1,):
         torch.set_num_threads(threads)
         for name, size in SIZES.items():
             made, (count, repeats) = models(size, device), STEPS[name]
             x = torch.randn(size.batch, size.dim, device=device)
+            square = partial(torch.mm, *2 * [torch.randn(SQUARE, SQUARE, device=device)])
             kinds = {
                 "step": {n: training_step(m.module, m.log_prob, x) for n, m in made.items()},
                 "log_prob": {n: no_grad(m.log_prob, x) for n, m in made.items()},
@@ -93,11 +103,12 @@ def peers(device: str) -> str:
             }
             for kind, functions in kinds.items():
                 work = {n: many(f, count) for n, f in functions.items()}
-                work["matmul"] = many(matmuls(size, device, backward=kind == "step"), count)
+                work["matmul"] = many(square, count)
                 seconds = interleaved(work, repeats)
                 fastest = min(s for n, s in seconds.items() if n not in ("flowlab", "matmul"))
                 ratio = f"{seconds['flowlab'] / fastest:.2f}"
-                share = f"{seconds['matmul'] / seconds['flowlab']:.2f}"
+                work_done = operations(size) * (3 if kind == "step" else 1) / 2 / SQUARE**3
+                share = f"{work_done * seconds['matmul'] / seconds['flowlab']:.2f}"
                 figures = [f"{1e3 * seconds[n] / count:.2f}" for n in LIBRARIES]
                 rows.append([threads, name, kind, *figures, ratio, share])
                 print(*rows[-1], file=sys.stderr)
@@ -109,23 +120,35 @@ def no_grad(function: Callable[[Any], object], argument: Any) -> Callable[[], ob
     return torch.no_grad()(lambda: function(argument))
 
 
-def matmuls(size: Any, device: str, backward: bool) -> Callable[[], None]:
-    """The matrix products alone of a flow's pass, at the same shapes and on warm memory."""
-    half = size.dim // 2
-    shapes = [(half, size.num_hidden), 2 * (size.num_hidden,), (size.num_hidden, size.dim)]
-    weights = [torch.randn(n, m, device=device) for m, n in shapes]
-    inputs = [torch.randn(size.batch, m, device=device) for m, _ in shapes]
-    outputs = [torch.randn(size.batch, n, device=device) for _, n in shapes]
+def operations(size: Any) -> int:
+    """Floating-point operations in the matrix products of one forward pass."""
+    widths = (size.dim // 2, size.num_hidden, size.num_hidden, size.dim)
+    return 2 * size.batch * size.num_flows * sum(n * m for n, m in pairwise(widths))
 
-    def run() -> None:
-        for _ in range(size.num_flows):
-            for w, x, y in zip(weights, inputs, outputs, strict=True):
-                torch.mm(x, w.t())
-                if backward:
-                    torch.mm(y, w)
-                    torch.mm(y.t(), x)
 
-    return run
+def compiled(device: str) -> str:
+    """What torch.compile gives a training step, and after how many steps it has paid off."""
+    from peers import SIZES
+
+    from flowlab.flows import build_flow
+
+    rows: list[Row] = [["size", "plain ms", "compiled ms", "compiling s", "pays off after"]]
+    for name, size in SIZES.items():
+        flow = build_flow(
+            "coupling", size.dim, num_flows=size.num_flows, num_hidden=size.num_hidden
+        )
+        flow, x = flow.to(device), torch.randn(size.batch, size.dim, device=device)
+        plain = training_step(flow, flow.log_prob, x)
+        fast = training_step(flow, torch.compile(flow.log_prob), x)
+        start = time.perf_counter()
+        fast()
+        compiling, (count, repeats) = time.perf_counter() - start, STEPS[name]
+        seconds = interleaved({"plain": many(plain, count), "fast": many(fast, count)}, repeats)
+        gain = (seconds["plain"] - seconds["fast"]) / count
+        steps = f"{compiling / gain:.0f} steps" if gain > 0 else "never"
+        figures = [f"{1e3 * s / count:.2f}" for s in seconds.values()]
+        rows.append([name, *figures, f"{compiling:.0f}", steps])
+    return markdown(rows)
 
 
 def whole(device: str) -> str:
@@ -147,15 +170,19 @@ def whole(device: str) -> str:
         training[name].append(float(found[1] or found[2]))
 
     seconds = interleaved({name: (lambda n=name: run(n)) for name in commands}, 3)
-    rows: list[Row] = [["command", "seconds", "/ reference.py", "training", "/ lean.py"]]
+    rows: list[Row] = [
+        ["command", "seconds", "/ reference.py", "training", "/ lean.py", "whole / train.py"]
+    ]
     medians = {name: statistics.median(values[1:]) for name, values in training.items()}
     for name in commands:
         ratios = seconds[name] / seconds["reference.py"], medians[name] / medians["lean.py"]
         figures = [f"{v:.2f}" for v in (seconds[name], ratios[0], medians[name], ratios[1])]
+        figures.append(f"{seconds[name] / seconds['train.py']:.2f}")
         rows.append([f"`{name}`", *figures])
     start = {
         "import hydra": [sys.executable, "-c", "import hydra"],
         "train.py --help": [*TRAIN, "--help"],
+        "train.py --cfg job": [*TRAIN, "--cfg", "job"],
         "import lightning": [sys.executable, "-c", "import lightning.pytorch"],
         "train.py to its first step": [*TRAIN, "trainer.max_epochs=1", "data.num_train=1"],
     }
@@ -164,8 +191,8 @@ def whole(device: str) -> str:
         quiet = {"cwd": folder, "stdout": subprocess.DEVNULL}
         work = {n: (lambda c=c: subprocess.run(c, check=True, **quiet)) for n, c in start.items()}
         seconds = interleaved(work, 5)
-    ratio = seconds["train.py --help"] / seconds["import hydra"]
-    text += f"`train.py --help` / `import hydra`: {ratio:.2f}\n"
+    for name in ("train.py --help", "train.py --cfg job"):
+        text += f"`{name}` / `import hydra`: {seconds[name] / seconds['import hydra']:.2f}\n"
     ratio = seconds["train.py to its first step"] / seconds["import lightning"]
     return text + f"a run of one step, to its end / `import lightning`: {ratio:.2f}\n"
 
@@ -184,7 +211,9 @@ def quality(device: str) -> str:
         times = [time_to(kl, *words) for _ in range(3)]
         median = statistics.median(times)
         name = " ".join(("train.py", *words))
-        rows.append([f"`{name}`", f"{median:.2f}", f"{median / seconds:.2f}"])
+        reached = median < float("inf")
+        figures = [f"{median:.2f}", f"{median / seconds:.2f}"] if reached else ["not reached", ""]
+        rows.append([f"`{name}`", *figures])
     return markdown(rows)
 
 
@@ -231,8 +260,8 @@ AXES = {
 
 
 def growth(device: str) -> str:
-    """Time and peak memory along each axis, with the exponent over its upper half."""
-    rows: list[Row] = [["", "from", "to", "exponent of time", "of memory", "memory at the end"]]
+    """Time and peak memory along each axis, with the exponents over its upper decade."""
+    rows: list[Row] = [["", "from", "to", "exponent of time", "of memory", "at the end"]]
     figure = Figure(figsize=(12, 6), layout="constrained")
     for ax, (name, (key, values)) in zip(figure.subplots(2, 3).flat, AXES.items(), strict=True):
         measured = np.array([in_child(key, value, device) for value in values])
@@ -274,12 +303,13 @@ def measure(key: str, value: int, device: str) -> None:
         work = training_step(flow, flow.log_prob, torch.randn(batch, flow.dim, device=device))
     little = build_flow("coupling", 2).to(device)  # loads the libraries
     training_step(little, little.log_prob, torch.randn(64, 2, device=device))()
-    with Path("/proc/self/clear_refs").open("w") as file:
-        file.write("5")  # the peak counts from here
-    before = status("VmRSS")
-    work()
-    memory = status("VmHWM") - before
-    if device == "cuda":
+    if device == "cpu":
+        with Path("/proc/self/clear_refs").open("w") as file:
+            file.write("5")  # the peak counts from here
+        before = status("VmRSS")
+        work()
+        memory = status("VmHWM") - before
+    else:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         work()
@@ -319,7 +349,7 @@ def sweep(device: str) -> str:
     )
 
 
-TABLES = {f.__name__: f for f in (peers, whole, quality, growth, sweep)}
+TABLES = {f.__name__: f for f in (peers, compiled, whole, quality, growth, sweep)}
 
 
 def main() -> None:
@@ -332,10 +362,15 @@ def main() -> None:
         measure(arguments.measure[0], int(arguments.measure[1]), arguments.device)
         return
     Path("benchmarks").mkdir(exist_ok=True)
-    for name in arguments.tables or TABLES:
+    anywhere = (peers.__name__, compiled.__name__, growth.__name__)
+    names = arguments.tables or (TABLES if arguments.device == "cpu" else anywhere)
+    if arguments.device != "cpu" and not set(names) <= set(anywhere):
+        parser.error(f"--device {arguments.device} is for {', '.join(anywhere)}")
+    for name in names:
         table = TABLES[name](arguments.device)
         print(f"{name}: {TABLES[name].__doc__}\n\n{table}", flush=True)
-        Path("benchmarks", f"{name}.md").write_text(table)
+        suffix = "" if arguments.device == "cpu" else f"-{arguments.device}"
+        Path("benchmarks", f"{name}{suffix}.md").write_text(table)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from flowlab.resume import read_checkpoint
 class Checkpoint(callbacks.Checkpoint):
     """Saves last.ckpt after every epoch, and best.ckpt when `val/nll` is the lowest so far.
 
+    Of replicates each has its best weights, and best.ckpt is saved with each of them.
+
     With `every_n_train_steps`, last.ckpt is also saved within epochs, when a chunk of batches ends.
     The best weights travel in last.ckpt as well, so that it is enough to go on from.
     """
@@ -40,7 +42,9 @@ class Checkpoint(callbacks.Checkpoint):
         self.last, self.best = folder / "last.ckpt", folder / "best.ckpt"
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if trainer.ckpt_path is not None and not self.best.exists():
+        if not trainer.is_global_zero or self.best.exists():
+            return
+        if trainer.ckpt_path is not None:
             before = Path(trainer.ckpt_path).with_name("best.ckpt")
             with suppress(OSError, ModelFileError):  # it is not needed to go on
                 if read_checkpoint(before)["epoch"] + 1 == self.best_epoch.max():

@@ -27,10 +27,14 @@ class Interrupt(Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
             self.handlers = {signum: signal.signal(signum, self._note) for signum in SIGNALS}
+            heeded: tuple[int, ...] = SIGNALS
+            if "SUBMITIT_EXECUTOR" in os.environ:  # Slurm's warning, before it asks to requeue
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                heeded = SIGNALS[:1]
             reader, self.writer = os.pipe()
             os.set_blocking(self.writer, False)
             signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
-            threading.Thread(target=_exit_at_the_second, args=(reader,), daemon=True).start()
+            threading.Thread(target=_exit_at_the_second, args=(reader, heeded), daemon=True).start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         # the last batch is left to the end of its epoch: Lightning resumes from there better
@@ -69,11 +73,11 @@ class Interrupt(Callback):
         self.handlers.clear()
 
 
-def _exit_at_the_second(reader: int) -> None:
+def _exit_at_the_second(reader: int, heeded: tuple[int, ...]) -> None:
     """Watch from a thread: Python calls handlers only when a batch's long operations are done."""
     with os.fdopen(reader, "rb", buffering=0) as signals:
         seen = 0
         while signum := signals.read(1):
-            seen += signum[0] in SIGNALS
+            seen += signum[0] in heeded
             if seen == 2:
                 os._exit(128 + signum[0])

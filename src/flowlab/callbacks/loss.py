@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flowlab import plots
-from flowlab.callbacks.picture import Drawing, Picture, parts
+from flowlab.callbacks.picture import Drawing, Picture
 from flowlab.data import ToyData
 from flowlab.flows import Flow
 from flowlab.module import MaximumLikelihood
@@ -23,7 +23,7 @@ class Loss(Picture):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self.curve["epoch"]:
-            data, nll = parts(trainer, module)[1], cast(MaximumLikelihood, module).nll
+            data, nll = cast(Any, trainer).datamodule, cast(MaximumLikelihood, module).nll
             with torch.no_grad():
                 train, val = (nll(x) / len(x) for x in (data.train, data.val))
             self._append(trainer.current_epoch, train, val)

@@ -7,7 +7,6 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
-from flowlab.callbacks.picture import parts
 from flowlab.module import MaximumLikelihood
 
 
@@ -17,7 +16,7 @@ class Progress(Callback):
     bar = tqdm(disable=True)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        data = parts(trainer, module)[1]
+        data = cast(Any, trainer).datamodule
         steps = math.ceil(len(data.train) / data.batch_size)
         self.bar = tqdm(
             total=cast(int, trainer.max_epochs) * steps,

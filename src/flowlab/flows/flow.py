@@ -60,8 +60,8 @@ class Flow(nn.Module):
 
     Shapes: x, u (..., D) with any leading shape, (0, D) included; densities and
     log-determinants (...), in nats. A last dimension other than D raises ValueError. Outside
-    autograd `log_prob` and `sample` take many points in chunks, so that beside the result they need
-    no more memory for ten million points than for `CHUNK`, with a progress bar when it takes long.
+    autograd `log_prob` and `sample` take many points in chunks of `CHUNK`, so that they need little
+    memory beside the result, with a progress bar when it takes long.
 
     `config` is the plain dictionary from which `build_flow` made the flow; it travels with its
     weights.
@@ -105,7 +105,11 @@ class Flow(nn.Module):
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density of data points in nats: (..., D) -> (...)."""
         self._check(x)
-        return self._in_chunks(self._log_prob, x)
+        if torch.is_grad_enabled() or x.numel() <= CHUNK * self.dim:
+            return self._log_prob(x)
+        points = x.reshape(-1, self.dim)
+        out = points.new_empty(len(points))
+        return _in_chunks(self._log_prob, points, out).reshape(x.shape[:-1])
 
     def _log_prob(self, x: Tensor) -> Tensor:
         u, log_det = self.forward(x)
@@ -114,23 +118,29 @@ class Flow(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """Draw n points, (n, D), outside autograd; a generator in the same state gives the same."""
-        return self._in_chunks(lambda u: self.inverse(u)[0], self.base.sample(n, generator))
-
-    def _in_chunks(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or x.numel() <= CHUNK * self.dim:
-            return function(x)
-        from tqdm import tqdm
-
-        chunks = torch.split(x.reshape(-1, self.dim), CHUNK)
-        bar = tqdm(chunks, unit_scale=CHUNK, unit=" points", delay=2, leave=False, disable=None)
-        values = torch.cat([function(chunk) for chunk in bar])
-        return values.reshape(*x.shape[:-1], *values.shape[1:])
+        u = self.base.sample(n, generator)
+        if n <= CHUNK:
+            return self.inverse(u)[0]
+        return _in_chunks(lambda u: self.inverse(u)[0], u, out=u)
 
     def _check(self, x: Tensor) -> None:
         if x.shape[-1:] != (self.dim,):
             raise ValueError(
                 f"expected points with a last dimension of {self.dim}, got shape {tuple(x.shape)}"
             )
+
+
+def _in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, out: Tensor) -> Tensor:
+    """function(x), taken in chunks and written to `out`, which may be x."""
+    from tqdm import tqdm
+
+    chunks = zip(torch.split(x, CHUNK), torch.split(out, CHUNK), strict=True)
+    bar = {"total": len(x), "unit": " points", "delay": 2, "leave": False, "disable": None}
+    with tqdm(**bar) as progress:
+        for chunk, place in chunks:
+            place.copy_(function(chunk))
+            progress.update(len(chunk))
+    return out
 
 
 def _total(log_dets: list[Tensor]) -> Tensor:
