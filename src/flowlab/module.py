@@ -128,15 +128,15 @@ class MaximumLikelihood(pl.LightningModule):
         for batch in torch.split(chunk, self.batch_size, dim=-2):
             x = self._share(batch) if several else batch
             nll = self.training_nll(x)
-            # DDP takes the mean over the processes, whose shares may differ by a point
-            loss = nll.sum() * (self.trainer.world_size / batch.shape[-2])
-            if watch and not several and not math.isfinite(loss.item()):
+            if watch and not several and not math.isfinite(nll.sum().item()):
                 raise self.diagnose("the loss", x, step)
             optimizer.zero_grad()
+            # of the mean; DDP takes it over the processes, whose shares may differ by a point
+            weight = torch.full_like(nll, self.trainer.world_size / batch.shape[-2])
             if several:
-                self.manual_backward(loss)
+                self.manual_backward(nll, gradient=weight)
             else:
-                torch.autograd.backward(loss)
+                torch.autograd.backward(nll, weight)
             gradients = [p.grad for p in parameters if p.grad is not None]
             if watch and not math.isfinite(sum(gradient.sum().item() for gradient in gradients)):
                 raise self.diagnose("a gradient", x, step)

@@ -96,6 +96,6 @@ def leave_with_parent() -> None:
 
 def _paint(path: Path, plot: Callable[..., Figure], args: tuple[Any, ...]) -> bytes:
     png = io.BytesIO()
-    plot(*args).savefig(png, format="png")
+    plot(*args).savefig(png, format="png", pil_kwargs={"compress_level": 1})
     write_whole(path, png.getvalue())
     return png.getvalue()
