@@ -323,30 +323,33 @@ def status(field: str) -> int:
     return 1024 * int(re.search(rf"{field}:\s+(\d+)", text)[1])  # type: ignore[index]
 
 
+NO_PICTURES = [f"~callbacks.{n}" for n in ("density", "samples", "grid", "loss", "latents")]
+JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+CELLS = {
+    "16 cells": ["seed=range(16)"],
+    "8 cells": ["seed=range(8)"],
+    "8 cells of 300 epochs, no pictures": ["seed=range(8)", "trainer.max_epochs=300", *NO_PICTURES],
+}
+
+
 def sweep(device: str) -> str:
-    """Wall time of 16 cells against their training, and of 8 side by side against in turn."""
-    rows: list[Row] = [["sweep", "wall", "training of its cells", "ratio"]]
-    seconds = {}
+    """Wall time of sweeps against the training of their cells, in turn and side by side."""
+    rows: list[Row] = [["cells", "in turn", "/ their training", "by joblib", "/ in turn"]]
     with tempfile.TemporaryDirectory() as folder:
-        for name, words in {
-            "16 cells": (f"seed={','.join(map(str, range(16)))}",),
-            "8 cells": ("seed=0,1,2,3,4,5,6,7",),
-            "8 cells, joblib": (
-                *("seed=0,1,2,3,4,5,6,7", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
-            ),
-        }.items():
-            start, sweep = time.perf_counter(), Path(folder, name)
-            command = [*TRAIN, "-m", *words, f"hydra.sweep.dir='{sweep}'"]
-            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-            seconds[name] = time.perf_counter() - start
-            cells = [json.loads(p.read_bytes()) for p in sweep.glob("*/metrics.json")]
-            training = sum(cell["seconds"] for cell in cells)
-            ratio = seconds[name] / training
-            rows.append([name, f"{seconds[name]:.1f} s", f"{training:.1f} s", f"{ratio:.2f}"])
-    ratio = seconds["8 cells, joblib"] / seconds["8 cells"]
-    return (
-        markdown(rows) + f"\n8 cells by joblib on {os.cpu_count()} cores / in turn: {ratio:.2f}\n"
-    )
+        for name, words in CELLS.items():
+            seconds = []
+            for kind in ([], JOBLIB):
+                start, sweep = time.perf_counter(), Path(folder, f"{len(rows)}-{len(kind)}")
+                command = [*TRAIN, "-m", *words, *kind, f"hydra.sweep.dir={sweep}"]
+                subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+                seconds.append(time.perf_counter() - start)
+            serial = Path(folder, f"{len(rows)}-0").glob("*/metrics.json")
+            training = sum(json.loads(path.read_bytes())["seconds"] for path in serial)
+            ratios = [f"{seconds[0] / training:.2f}", f"{seconds[1] / seconds[0]:.2f}"]
+            row = (name, f"{seconds[0]:.1f} s", ratios[0], f"{seconds[1]:.1f} s", ratios[1])
+            rows.append(row)
+            print(*row, file=sys.stderr)
+    return f"{markdown(rows)}\non {os.cpu_count()} cores\n"
 
 
 TABLES = {f.__name__: f for f in (peers, compiled, whole, quality, growth, sweep)}
