@@ -44,10 +44,13 @@ def processes(num: int, on_gpu: bool, work: Callable[..., Any], *args: Any) -> I
             _join(*places[0])
             yield
         except BaseException as error:
-            failed = any(process.exitcode for process in others)
+            lost = isinstance(error, RuntimeError)  # perhaps gloo's, for its peer is gone
+            for process in others:
+                process.join(1 if lost else 0)
+            lost = lost and any(process.exitcode for process in others)
             for process in others:  # before they notice, and tell it too
                 process.kill()
-            if failed and isinstance(error, RuntimeError):  # gloo's, for its peer is gone
+            if lost:
                 raise FlowlabError(f"another of the {num} processes failed ({error})") from error
             raise
         finally:

@@ -110,8 +110,10 @@ def loss(
     ax = figure.add_axes((0.09, 0.13, 0.88, 0.73))
     for values, color, name in ((train, BLUE, "training"), (val, ORANGE, "validation")):
         curves = np.reshape(values, (len(epochs), -1))
-        ax.plot(epochs, curves.mean(1), ".-", color=color, label=name)
-        if curves.shape[1] > 1:
+        replicated = curves.shape[1] > 1
+        label = f"{name}, mean and range of {curves.shape[1]} replicates" if replicated else name
+        ax.plot(epochs, curves.mean(1), ".-", color=color, label=label)
+        if replicated:
             ax.fill_between(epochs, curves.min(1), curves.max(1), color=color, alpha=0.25)
     ax.axhline(entropy, color="black", linestyle="--", label=f"entropy, {entropy:.3f} nats")
     ax.set(xlabel="epoch", ylabel="NLL (nats per point)")

@@ -168,7 +168,9 @@ def densities(cells: Sequence[Cell], axes: Sequence[str]) -> Figure:
         ax = figure.add_subplot(rows, columns, i + 1)
         ax.contourf(axis.numpy(), axis.numpy(), values, top, cmap=COLORMAP)
         name = ", ".join(f"{key}={value}" for key, value in zip(axes, cell.values, strict=True))
-        ax.set_title(f"{name}\nKL {cell.runs[0].metrics[KL]:.3f} nats", fontsize=8)
+        metrics = cell.runs[0].metrics
+        kl = metrics.get(f"{KL}_best", metrics[KL])  # of the replicate that was exported
+        ax.set_title(f"{name}\nKL {kl:.3f} nats", fontsize=8)
         ax.set(aspect="equal", xticks=[], yticks=[])
     figure.suptitle("learned densities, the best cells first")
     return figure
