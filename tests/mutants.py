@@ -23,6 +23,10 @@ class Mutant(NamedTuple):
 
 FLOW, COUPLING = "src/flowlab/flows/flow.py", "src/flowlab/flows/coupling.py"
 # the plane alone: elsewhere a mask used again trips over shapes before a test can judge it
+LOOP_TESTS = "test_training.py"
+MODULE, DATA = "src/flowlab/module.py", "src/flowlab/data.py"
+DIVERGENCE = "src/flowlab/divergence.py"
+CHECKPOINT = "src/flowlab/callbacks/checkpoint.py"
 FLOW_TESTS = "test_flows.py -k 'coupling-2 or normal'"
 
 MUTANTS: dict[str, Mutant] = {
@@ -48,7 +52,84 @@ MUTANTS: dict[str, Mutant] = {
         FLOW_TESTS, ((COUPLING, "kept, moved = i % 2, 1 - i % 2", "kept, moved = 0, 1"),)
     ),
     # the loop
+    "loop: a short batch weighted as a full one": Mutant(
+        LOOP_TESTS, ((MODULE, "world_size / batch.shape[-2])", "world_size / self.batch_size)"),)
+    ),
+    "loop: the mean of the means of batches": Mutant(
+        LOOP_TESTS,
+        (
+            (
+                MODULE,
+                "self.losses.append((nll.detach(), batch.shape[-2]))",
+                "self.losses.append((nll.detach() / batch.shape[-2], 1))",
+            ),
+        ),
+    ),
+    "loop: the loss of the last batch alone": Mutant(
+        LOOP_TESTS, ((MODULE, "self._mean(self.losses)", "self._mean(self.losses[-1:])"),)
+    ),
+    "loop: the schedule an epoch late": Mutant(
+        LOOP_TESTS,
+        (
+            (
+                MODULE,
+                "progress = self.current_epoch /",
+                "progress = max(0, self.current_epoch - 1) /",
+            ),
+        ),
+    ),
+    "loop: the schedule an epoch early": Mutant(
+        LOOP_TESTS,
+        ((MODULE, "progress = self.current_epoch /", "progress = (self.current_epoch + 1) /"),),
+    ),
+    "loop: ties go to the last epoch": Mutant(
+        LOOP_TESTS,
+        ((CHECKPOINT, "nll < self.best_nll.to(nll)", "nll <= self.best_nll.to(nll)"),),
+    ),
+    "loop: clipped by another norm": Mutant(
+        LOOP_TESTS,
+        ((MODULE, "clip_grad_norm_(parameters, norm)", "clip_grad_norm_(parameters, 2 * norm)"),),
+    ),
+    # the test's figures
+    "figures: the standard error of a point": Mutant(
+        "test_experiment.py -k metrics", ((MODULE, "/ max(1, num - 1)", ""),)
+    ),
+    "figures: the entropy of the model": Mutant(
+        "test_divergence.py", ((DIVERGENCE, "mass = log_p.exp()", "mass = log_q(x).exp()"),)
+    ),
+    "figures: the reverse divergence": Mutant(
+        "test_divergence.py", ((DIVERGENCE, "(log_p - log_q(x))", "(log_q(x) - log_p)"),)
+    ),
+    "figures: one grid": Mutant(
+        "test_divergence.py", ((DIVERGENCE, "(error < TOLERANCE)", "(error < math.inf)"),)
+    ),
+    "figures: the grid's lines instead of its middles": Mutant(
+        "test_divergence.py", ((DIVERGENCE, "(axis + 0.5)", "axis"),)
+    ),
+    "figures: the standard deviation for the standard error": Mutant(
+        "test_divergence.py", ((DIVERGENCE, " / (n - 1)).sqrt()", ").sqrt()"),)
+    ),
     # data
+    "data: replicates share the points of the first": Mutant(
+        "test_data.py",
+        ((DATA, "for seed in self.seeds])", "for _ in self.seeds for seed in [0]])"),),
+    ),
+    "data: replicates share the order of the first": Mutant(
+        "test_data.py",
+        (
+            (
+                DATA,
+                'generator("order", seed, epoch)',
+                'generator("order", self.order_seeds[0], epoch)',
+            ),
+        ),
+    ),
+    "data: the points do not follow the seed": Mutant(
+        "test_data.py", ((DATA, "self.order_seeds if seed is None", "[0] if seed is None"),)
+    ),
+    "data: fresh points are those of the test": Mutant(
+        "test_data.py", ((DATA, '"data/fresh"', '"data/test"'),)
+    ),
     # replicates and their diagnosis
     # schedules
     # checkpoints, resuming, files

@@ -38,6 +38,38 @@ def test_splits_have_generators_of_their_own() -> None:
     assert torch.equal(make(order_seed=5).train, data.train)
 
 
+def test_without_a_seed_the_points_follow_the_runs() -> None:
+    assert torch.equal(make(seed=None, order_seed=5).train, make(seed=5).train)
+
+
+def test_replicates_have_the_points_and_orders_of_their_seeds() -> None:
+    both, alone = make(seed=None, order_seed=3, replicates=2), make(seed=None, order_seed=4)
+    for split in ("train", "val", "test"):
+        assert torch.equal(getattr(both, split)[1], getattr(alone, split))
+        assert torch.equal(getattr(both.of_replicate(1), split), getattr(alone, split))
+    assert torch.equal(both.order(7)[1], alone.order(7))
+    chunks = zip(both.train_dataloader(), alone.train_dataloader(), strict=True)
+    assert all(torch.equal(two[1], one) for two, one in chunks)
+    assert torch.equal(both.fresh()(6)[1], alone.fresh()(6))
+
+
+def test_replicates_share_the_points_of_a_seed_that_is_set() -> None:
+    data = make(seed=5, replicates=2)
+    assert torch.equal(data.train, make(seed=5).train)
+    assert data.of_replicate(1) is data
+    chunks = torch.cat(list(data.train_dataloader()), dim=-2)
+    assert chunks.shape == (2, 100, 2)
+    assert not torch.equal(chunks[0], chunks[1])
+
+
+def test_fresh_points_are_in_no_split_and_never_come_twice() -> None:
+    data = make()
+    draw = data.fresh()
+    everything = torch.cat((data.train, data.val, data.test, draw(50), draw(50)))
+    assert len(everything.unique(dim=0)) == 250
+    assert torch.equal(data.fresh()(5), data.fresh()(5))
+
+
 def test_an_epoch_visits_every_point_once_in_plain_tensors() -> None:
     data = make()
     loader = data.train_dataloader()

@@ -1,12 +1,13 @@
 """The data: points drawn from a target, and batches of them."""
 
+import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from flowlab.rng import generator
 from flowlab.targets import TARGETS
@@ -16,13 +17,16 @@ CHUNK_SIZE = 2048
 
 
 class ToyData(pl.LightningDataModule):
-    """Training, validation and test points drawn from a known target.
+    """Training, validation and test points drawn from a known target: (N, D) each.
 
     Each split has a generator of its own, from (seed, split), so that changing the number of
-    training points leaves the test points alone. What the training gets is a chunk of batches, of
-    about `CHUNK_SIZE` points, as one tensor, cut out of the whole; each epoch's order is drawn
-    from (order_seed, epoch), so that a resumed run goes on with the order that it would have had.
-    All points are on the device of the trainer, if there is one.
+    training points leaves the test points alone. Without a seed the points follow `order_seed`, and
+    replicates have points of their own, (replicates, N, D), as the runs of their seeds do.
+
+    What the training gets is a chunk of batches, of about `CHUNK_SIZE` points, as one tensor, cut
+    out of the whole; each epoch's order is drawn from (order_seed, epoch), so that a resumed run
+    goes on with the order that it would have had. All points are on the device of the trainer, if
+    there is one.
 
     Raises ValueError for a target that is not in `TARGETS`.
     """
@@ -34,7 +38,7 @@ class ToyData(pl.LightningDataModule):
         num_val: int,
         num_test: int,
         batch_size: int,
-        seed: int,
+        seed: int | None,
         order_seed: int,
         replicates: int = 1,
     ):
@@ -43,12 +47,30 @@ class ToyData(pl.LightningDataModule):
             raise ValueError(f"unknown target {target!r}; available: {', '.join(TARGETS)}")
         self.target = TARGETS[target]()
         self.batch_size = batch_size
-        self.order_seed = order_seed
-        self.replicates = replicates
+        self.order_seeds = range(order_seed, order_seed + replicates)
+        self.seeds = self.order_seeds if seed is None else [seed]
         self.train, self.val, self.test = (
-            self.target.sample(n, generator(f"data/{split}", seed))
+            self._draw(n, [generator(f"data/{split}", seed) for seed in self.seeds])
             for split, n in (("train", num_train), ("val", num_val), ("test", num_test))
         )
+
+    def _draw(self, n: int, generators: Sequence[Generator]) -> Tensor:
+        """N points from each generator: (n, D) from one, (R, n, D) from several."""
+        points = [self.target.sample(n, g) for g in generators]
+        return points[0] if len(points) == 1 else torch.stack(points)
+
+    def fresh(self) -> Callable[[int], Tensor]:
+        """A function that draws n further points, of each replicate's own; none of them twice."""
+        generators = [generator("data/fresh", seed) for seed in self.seeds]
+        return lambda n: self._draw(n, generators)
+
+    def of_replicate(self, index: int) -> "ToyData":
+        """The data as one of the replicates has them: points (N, D)."""
+        if self.train.dim() == 2:
+            return self
+        one = copy.copy(self)
+        one.train, one.val, one.test = (x[index] for x in (self.train, self.val, self.test))
+        return one
 
     def setup(self, stage: str) -> None:
         device = cast(pl.Trainer, self.trainer).strategy.root_device
@@ -74,10 +96,9 @@ class ToyData(pl.LightningDataModule):
 
         With several replicates (replicates, num_train), as the seeds from order_seed on have them.
         """
-        seeds = range(self.order_seed, self.order_seed + self.replicates)
-        generators = (generator("order", seed, epoch) for seed in seeds)
-        orders = [torch.randperm(len(self.train), generator=g) for g in generators]
-        return orders[0] if self.replicates == 1 else torch.stack(orders)
+        generators = (generator("order", seed, epoch) for seed in self.order_seeds)
+        orders = [torch.randperm(self.train.shape[-2], generator=g) for g in generators]
+        return orders[0] if len(orders) == 1 else torch.stack(orders)
 
 
 class Batches:
@@ -97,9 +118,19 @@ class Batches:
         self.position = position
 
     def __len__(self) -> int:
-        return math.ceil(len(self.points) / self.batch_size)
+        return math.ceil(self.points.shape[-2] / self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
         # a generator: Lightning calls iter() before a resumed run knows its epoch, next() after
-        order, done = (slice(None), 0) if self.position is None else self.position()
-        yield from torch.split(self.points[order], self.batch_size, dim=-2)[done:]
+        points, done = self.points, 0
+        if self.position is not None:
+            order, done = self.position()
+            points = ordered(points, order)
+        yield from torch.split(points, self.batch_size, dim=-2)[done:]
+
+
+def ordered(points: Tensor, order: Tensor) -> Tensor:
+    """Points (N, D) or (R, N, D) in an order (N,) or in R of them (R, N)."""
+    if points.dim() == 2:
+        return points[order]
+    return torch.stack([x[i] for x, i in zip(points, order, strict=True)])

@@ -119,8 +119,9 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
         metrics["seconds"] = module.seconds
         metrics["best_epoch"] = _test_the_best(trainer, module, data)
         metrics |= module.results()
-        if not math.isfinite(metrics["test/nll"]):
-            raise NonFiniteError(f"the test NLL is {metrics['test/nll']}; try a lower flow.bound")
+        for name in ("test/nll", "test/kl"):
+            if not math.isfinite(metrics[name]):
+                raise NonFiniteError(f"{name} is {metrics[name]}; try a lower flow.bound")
         flow = module.shown()
         export.save(flow, run_dir / "flow.safetensors")
         metrics["sha256"] = export.digest(flow.config, flow.state_dict())
@@ -279,14 +280,16 @@ def _write(metrics: Metrics, run_dir: Path) -> None:
 
 def _report(metrics: Metrics, run_dir: Path) -> str:
     run = Path(os.path.relpath(run_dir))
+    kl_error, note = metrics["test/kl_error"], ""
+    if "replicates" in metrics:
+        kl_error = metrics["test/kl_stderr"]
+        note = f", mean and standard error of {len(metrics['replicates']['test/kl'])} replicates"
     rows = {
-        "test NLL": f"{metrics['test/nll']:.4f} nats",
-        "test entropy": f"{metrics['test/entropy']:.4f} nats",
-        "KL": f"{metrics['test/kl']:.4f} nats",
+        "test NLL": _with_error(metrics["test/nll"], metrics["test/nll_stderr"]) + note,
+        "entropy": f"{metrics['test/entropy']:.4f} nats",
+        "KL": _with_error(metrics["test/kl"], kl_error) + note,
     }
     if "replicates" in metrics:
-        count = len(metrics["replicates"]["test/kl"])
-        rows["KL"] += f" ± {metrics['test/kl_stderr']:.4f}, the mean of {count} replicates"
         rows["best KL"] = f"{metrics['test/kl_best']:.4f} nats, by val/nll"
     rows |= {
         "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}",
@@ -296,3 +299,8 @@ def _report(metrics: Metrics, run_dir: Path) -> str:
     }
     table = "\n".join(f"{name:<14}{value}" for name, value in rows.items())
     return f"{table}\n\ntensorboard --logdir {run.parent} --samples_per_plugin images=1000"
+
+
+def _with_error(value: float, error: float) -> str:
+    """A figure and its error, which is rounded up: nothing is exact to the last digit shown."""
+    return f"{value:.4f} ± {math.ceil(error * 1e4) / 1e4:.4f} nats"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from flowlab.diagnosis import diagnose
+from flowlab.divergence import kl_divergence
 from flowlab.errors import ConfigError
 from flowlab.flows import Flow
 from flowlab.resume import FORMAT
@@ -31,11 +32,10 @@ class MaximumLikelihood(pl.LightningModule):
     `optimizer` is called with the parameters; its learning rate is multiplied in each epoch by
     `schedule(progress)`, progress being the share of the epochs that are done. Gradients are
     clipped to the norm `clip`, if there is one. `config`, plain keys and values, and `identity` are
-    what checkpoints say of the run. The test also gives the target's entropy and
+    what checkpoints say of the run. The test gives the NLL of the test points with its standard
+    error, the target's entropy, and by `kl_divergence`, not from those points,
 
         KL(p_true || p_model) = E[log p_true(x) - log p_model(x)]
-
-    estimated on the same test points.
 
     With `compile` the training's forward and backward pass are compiled.
 
@@ -81,6 +81,15 @@ class MaximumLikelihood(pl.LightningModule):
     def nll(self, x: Tensor) -> Tensor:
         """The sum of the NLL over points: (N, D) -> ()."""
         return -self.flow.log_prob(x).sum(-1)
+
+    def mean_nll(self, x: Tensor) -> Tensor:
+        """The NLL in nats per point: (N, D) -> ()."""
+        return self.nll(x) / x.shape[-2]
+
+    @property
+    def best(self) -> int:
+        """Which of the replicates is shown, the only one if there are none."""
+        return 0
 
     def shown(self) -> Flow:
         """The flow to draw and to export."""
@@ -158,7 +167,7 @@ class MaximumLikelihood(pl.LightningModule):
         self.evaluated.clear()
 
     def validation_step(self, x: Tensor) -> None:
-        self.evaluated.append((self.nll(self._share(x)), len(x)))
+        self.evaluated.append((self.nll(self._share(x)), x.shape[-2]))
 
     def on_validation_epoch_end(self) -> None:
         self.val_nll = self._mean(self.evaluated)
@@ -173,19 +182,29 @@ class MaximumLikelihood(pl.LightningModule):
     def on_test_start(self) -> None:
         self.evaluated.clear()
         data = cast(Any, self.trainer).datamodule
-        self.train_nll, self.val_nll = (self.nll(x) / len(x) for x in (data.train, data.val))
+        self.train_nll, self.val_nll = (self.mean_nll(x) for x in (data.train, data.val))
 
     def test_step(self, x: Tensor) -> None:
-        share = self._share(x)
-        nll, entropy = self.nll(share), -self.target.log_prob(share).sum()
-        self.evaluated.append((torch.stack((nll, entropy.expand_as(nll))), len(x)))
+        nll = -self.flow.log_prob(self._share(x)).double()
+        self.evaluated.append((torch.stack((nll.sum(-1), nll.square().sum(-1))), x.shape[-2]))
 
     def on_test_epoch_end(self) -> None:
-        nll, entropy = self._mean(self.evaluated)
-        self.test_metrics = {"test/nll": nll, "test/kl": nll - entropy}
-        self.test_metrics["test/entropy"] = entropy.flatten()[0]
-        means = {name: metric.mean() for name, metric in self.test_metrics.items()}
-        self.log_dict(means, logger=False, sync_dist=True)
+        nll, square = self._mean(self.evaluated)
+        num = sum(n for _, n in self.evaluated)
+        stderr = ((square - nll.square()).clamp(min=0) / max(1, num - 1)).sqrt()
+        draw = cast(Any, self.trainer).datamodule.fresh()
+        kl, error = kl_divergence(self.target, self._log_prob, draw)
+        self.test_metrics = {
+            "test/nll": nll,
+            "test/nll_stderr": stderr,
+            "test/entropy": torch.tensor(self.target.entropy, dtype=torch.float64),
+            "test/kl": kl,
+            "test/kl_error": error,
+        }
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        """Log-densities of points from anywhere, in double precision on the CPU."""
+        return self.flow.log_prob(x.to(self.device, torch.float32)).cpu().double()
 
     def clip_gradients_(self, parameters: list[nn.Parameter], norm: float) -> None:
         """Clip the gradients in their place to a norm."""

@@ -81,13 +81,16 @@ class ReplicatedLikelihood(MaximumLikelihood):
         return float(metric.expand(len(self.val_nll))[self.best])
 
     def results(self) -> dict[str, Any]:
-        """Mean, standard error and best of each metric, and the values of all flows."""
+        """Mean, standard error and best of each metric, and the values of all flows.
+
+        The standard error is over the flows, which differ in all that is drawn from their seeds.
+        """
         values = self.metrics()
         count = len(self.val_nll)
         results: dict[str, Any] = {"best_replicate": self.best}
         for name, metric in values.items():
-            results[name] = float(metric.mean())
-            if metric.dim():
+            results.setdefault(name, float(metric.mean()))
+            if metric.dim() and not name.endswith(("_stderr", "_error")):
                 results[f"{name}_stderr"] = float(metric.std()) / count**0.5
                 results[f"{name}_best"] = self.value(metric)
         return results | {"replicates": {name: m.tolist() for name, m in values.items() if m.dim()}}

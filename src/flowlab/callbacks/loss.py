@@ -23,9 +23,9 @@ class Loss(Picture):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self.curve["epoch"]:
-            data, nll = cast(Any, trainer).datamodule, cast(MaximumLikelihood, module).nll
+            data, nll = cast(Any, trainer).datamodule, cast(MaximumLikelihood, module).mean_nll
             with torch.no_grad():
-                train, val = (nll(x) / len(x) for x in (data.train, data.val))
+                train, val = nll(data.train), nll(data.val)
             self._append(trainer.current_epoch, train, val)
         super().on_train_start(trainer, module)
 

@@ -19,8 +19,9 @@ Drawing = tuple[str, Callable[..., Figure], *tuple[Any, ...]]
 
 
 def parts(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Flow, ToyData]:
-    """The flow in training and its data."""
-    return cast(MaximumLikelihood, module).shown(), cast(Any, trainer).datamodule
+    """The flow in training that is shown, and its data."""
+    likelihood = cast(MaximumLikelihood, module)
+    return likelihood.shown(), cast(Any, trainer).datamodule.of_replicate(likelihood.best)
 
 
 class Picture(Callback, ABC):

@@ -17,7 +17,7 @@ class Progress(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         data = cast(Any, trainer).datamodule
-        steps = math.ceil(len(data.train) / data.batch_size)
+        steps = math.ceil(data.train.shape[-2] / data.batch_size)
         self.bar = tqdm(
             total=cast(int, trainer.max_epochs) * steps,
             initial=cast(MaximumLikelihood, module).step,

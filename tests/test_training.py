@@ -1,0 +1,123 @@
+"""The training is the plain loop: same losses, rates, best epoch and weights, step by step."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from conftest import NO_PICTURES, SHORT, Compose
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from flowlab import build_flow
+from flowlab.data import ToyData
+from flowlab.experiment import train
+from flowlab.resume import read_checkpoint
+from flowlab.rng import generator
+
+EPOCHS, BATCH, RATE = 5, 64, 5e-3
+WORDS = (*SHORT, *NO_PICTURES, f"trainer.max_epochs={EPOCHS}", f"optimizer.lr={RATE}")
+NOTES = "+callbacks.notes={_target_: test_training.Notes}"
+
+
+def onecycle(p: float) -> float:
+    if p < 0.3:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * p / 0.3)) / 2
+    return (1 + math.cos(math.pi * (p - 0.3) / 0.7)) / 2
+
+
+FACTORS = {
+    "constant": lambda p: 1.0,
+    "cosine": lambda p: (1 + math.cos(math.pi * p)) / 2,
+    "onecycle": onecycle,
+}
+
+
+class Curves(NamedTuple):
+    rates: list[float]
+    train: list[float]
+    val: list[float]
+    weights: list[Tensor]  # of the best epoch
+    best_epoch: int
+
+
+def plain_loop(data: ToyData, flow: nn.Module, schedule: str, clip: float | None) -> Curves:
+    """What the training is to do, written down without any of it."""
+    adam, curves = torch.optim.Adam(flow.parameters()), Curves([], [], [], [], 0)
+    for epoch in range(EPOCHS):
+        rate = RATE * FACTORS[schedule](epoch / EPOCHS)
+        adam.param_groups[0]["lr"] = rate
+        total = 0.0
+        order = torch.randperm(200, generator=generator("order", 3, epoch))
+        for start in range(0, 200, BATCH):  # three batches of 64 points and one of 8
+            x = data.train[order[start : start + BATCH]]
+            loss = -flow.log_prob(x).mean()
+            adam.zero_grad()
+            loss.backward()
+            if clip is not None:
+                nn.utils.clip_grad_norm_(flow.parameters(), clip)
+            adam.step()
+            total += loss.item() * len(x)
+        with torch.no_grad():
+            val = -flow.log_prob(data.val).mean().item()
+        if val < min(curves.val, default=math.inf):
+            best = [parameter.detach().clone() for parameter in flow.parameters()]
+            curves = curves._replace(weights=best, best_epoch=epoch + 1)
+        for column, value in zip(curves[:3], (rate, total / 200, val), strict=True):
+            column.append(value)
+    return curves
+
+
+class Notes(pl.Callback):
+    """Writes down what a training does: rates, losses, and the flow it starts from."""
+
+    rates: list[float]
+    train: list[float]
+    val: list[float]
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        type(self).rates, type(self).train, type(self).val = [], [], []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:
+        if len(self.rates) == trainer.current_epoch:
+            self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
+        self.train.append(float(module.train_nll))
+        self.val.append(float(module.val_nll))
+
+
+def initial_flow(cfg: Any) -> nn.Module:
+    torch.manual_seed(generator("initialisation", cfg.seed).initial_seed())
+    return build_flow(cfg.flow.name, 2, num_flows=cfg.num_flows, num_hidden=cfg.num_hidden)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "clip"), [("constant", None), ("cosine", 0.5), ("onecycle", None)]
+)
+def test_the_training_is_the_plain_loop(
+    schedule: str, clip: float | None, compose_config: Compose, tmp_path: Path
+) -> None:
+    words = (*WORDS, f"schedule={schedule}", f"data.batch_size={BATCH}", "seed=3", NOTES)
+    if clip:
+        words += (f"trainer.gradient_clip_val={clip}",)
+    cfg = compose_config(*words, f"run_dir={tmp_path}")
+    metrics = train(cfg)
+    expected = plain_loop(instantiate(cfg.data), initial_flow(cfg), schedule, clip)
+    assert Notes.rates == pytest.approx(expected.rates, rel=1e-9)
+    assert Notes.train == pytest.approx(expected.train, abs=1e-6)
+    assert Notes.val == pytest.approx(expected.val, abs=1e-6)
+    assert metrics["best_epoch"] == expected.best_epoch
+    assert metrics["val/nll"] == pytest.approx(min(expected.val), abs=1e-6)
+    best = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["state_dict"]
+    for found, weights in zip(best.values(), expected.weights, strict=True):
+        torch.testing.assert_close(found, weights, atol=1e-6, rtol=0)
+
+
+def test_of_equal_epochs_the_first_is_the_best(compose_config: Compose, tmp_path: Path) -> None:
+    words = (*WORDS, "optimizer.lr=1e-30", NOTES)  # no weight moves
+    metrics = train(compose_config(*words, f"run_dir={tmp_path}"))
+    assert len(set(Notes.val)) == 1
+    assert metrics["best_epoch"] == 1
