@@ -9,10 +9,12 @@ from torch import Generator, Tensor
 
 
 class Target(Protocol):
-    """A density to learn: what the data, the metrics and the pictures need of it."""
+    """A density to learn: what the data, the metrics and the pictures need of it.
+
+    Pictures also mark its `modes`, (M, D), if it has any.
+    """
 
     dim: int
-    modes: Tensor  # (M, D)
     extent: float  # half the side of the square that pictures show
 
     @property

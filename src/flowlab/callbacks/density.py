@@ -11,11 +11,14 @@ from flowlab.flows import Flow
 
 
 class Density(Picture):
-    """Filled contours and a surface of p(x), learned and true, on one scale each."""
+    """Filled contours and a surface of p(x) in the plane, learned and true, on one scale each."""
 
     def __init__(self, every_n_epochs: int, resolution: int):
         super().__init__(every_n_epochs)
         self.resolution = resolution
+
+    def suits(self, data: ToyData) -> bool:
+        return data.target.dim == 2
 
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
         axis = torch.linspace(-data.target.extent, data.target.extent, self.resolution)

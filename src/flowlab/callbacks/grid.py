@@ -17,6 +17,9 @@ class Grid(Picture):
         super().__init__(every_n_epochs)
         self.num_lines = num_lines
 
+    def suits(self, data: ToyData) -> bool:
+        return data.target.dim == 2
+
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
         across, along = torch.linspace(-3, 3, self.num_lines), torch.linspace(-3, 3, 200)
         vertical = torch.stack(torch.meshgrid(across, along, indexing="ij"), dim=-1)

@@ -9,7 +9,7 @@ from flowlab.flows import Flow
 
 
 class Latents(Picture):
-    """A histogram of each coordinate of u = f(x) for the validation points, against N(0, 1)."""
+    """Histograms of the coordinates of u = f(x) for the validation points, against N(0, 1)."""
 
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
         u, _ = flow(data.val.to(flow.base.loc))

@@ -28,12 +28,16 @@ class Picture(Callback, ABC):
     """Draws before the training, every n epochs, and the best flow after its test.
 
     To add a picture, write a plot in `flowlab/plots.py`, subclass this with a `draw`, and name the
-    class under `callbacks` in the configuration. Random numbers must come from a generator of the
-    picture's own.
+    class under `callbacks` in the configuration. A picture that does not suit all data says so in
+    `suits`. Random numbers must come from a generator of the picture's own.
     """
 
     def __init__(self, every_n_epochs: int):
         self.every_n_epochs = every_n_epochs
+
+    def suits(self, data: ToyData) -> bool:
+        """Whether the picture can show such data; where it cannot, it is silent."""
+        return True
 
     @abstractmethod
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
@@ -64,6 +68,8 @@ class Picture(Callback, ABC):
         title: str | None = None,
     ) -> None:
         flow, data = parts(trainer, module)
+        if not self.suits(data):
+            return
         epoch = trainer.current_epoch if epoch is None else epoch
         if title is None:
             nll = -flow.log_prob(data.val.to(flow.base.loc)).mean()

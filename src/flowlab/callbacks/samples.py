@@ -14,6 +14,9 @@ from flowlab.rng import generator
 class Samples(Picture):
     """`num_samples` points from the flow beside as many validation points, and the true modes.
 
+    Outside the plane, pairs of the first coordinates and the range of each. Modes are marked where
+    the target knows them.
+
     The base noise is the same in every picture, so that the slider moves points, not noise.
     """
 
@@ -25,5 +28,9 @@ class Samples(Picture):
         u = torch.randn(self.num_samples, flow.dim, generator=generator("callbacks/samples"))
         x, _ = flow.inverse(u.to(flow.base.loc))
         held_out = data.val[: self.num_samples].cpu().numpy()
-        modes, extent = data.target.modes.numpy(), data.target.extent
-        yield "samples", plots.samples, x.cpu().numpy(), held_out, modes, extent
+        drawn, modes = x.cpu().numpy(), getattr(data.target, "modes", None)
+        modes = None if modes is None else modes.numpy()
+        if flow.dim == 2:
+            yield "samples", plots.samples, drawn, held_out, modes, data.target.extent
+        else:
+            yield "samples", plots.pairs, drawn, held_out, modes

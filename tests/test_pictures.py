@@ -1,0 +1,306 @@
+"""Pictures: what they suit, and that what they show is what the flow and the data are."""
+
+import functools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHORT, Compose
+from hydra.utils import instantiate
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d import Axes3D
+from PIL import Image
+from scipy import stats
+from torch import Tensor
+
+from flowlab import plots
+from flowlab.callbacks import Density, Grid, Latents, Samples
+from flowlab.callbacks.picture import Picture
+from flowlab.experiment import train
+from flowlab.flows import Flow
+from flowlab.flows.flow import Transform
+from flowlab.logger import RunLogger
+from flowlab.targets import TARGETS
+
+PLANE = {"density", "surface", "grid"}
+ANYWHERE = {"samples", "loss", "latents"}
+
+
+class Gaussian:
+    """Correlated, and known exactly; no modes to mark."""
+
+    dim = 5
+    extent = 4.0
+
+    def __init__(self) -> None:
+        matrix = torch.randn(self.dim, self.dim, generator=torch.Generator().manual_seed(self.dim))
+        self.factor = torch.linalg.cholesky(
+            0.3 * matrix @ matrix.T / self.dim + 0.5 * torch.eye(self.dim)
+        )
+        self.mean = torch.linspace(-1, 1, self.dim)
+
+    def _normal(self) -> torch.distributions.MultivariateNormal:
+        return torch.distributions.MultivariateNormal(self.mean, scale_tril=self.factor)
+
+    @property
+    def entropy(self) -> float:
+        return float(self._normal().entropy())
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        normal = torch.distributions.MultivariateNormal(
+            self.mean.to(x), scale_tril=self.factor.to(x)
+        )
+        return normal.log_prob(x)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        return self.mean + torch.randn(n, self.dim, generator=generator) @ self.factor.T
+
+
+@pytest.fixture
+def gaussian(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], str]:
+    """gaussian(dim): the words that choose a Gaussian target of that dimension."""
+
+    def register(dim: int) -> str:
+        kind = type("GaussianInTheTest", (Gaussian,), {"dim": dim})
+        monkeypatch.setitem(TARGETS, "gaussian", kind)
+        return "data.target=gaussian"
+
+    return register
+
+
+Drawn = dict[tuple[str, int], Callable[[], Figure]]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    """What the runs of a test draw, not drawn yet: by name and epoch."""
+    pictures: Drawn = {}
+
+    def log_picture(self: Any, name: str, epoch: int, plot: Any, *args: Any) -> None:
+        pictures[name, epoch] = functools.partial(plot, *args)
+
+    monkeypatch.setattr(RunLogger, "log_picture", log_picture)
+    return pictures
+
+
+@pytest.mark.parametrize(("dim", "words"), [(2, ()), (3, ("replicates=3",)), (16, ())])
+def test_a_run_in_any_dimension_ends_well_with_the_pictures_that_suit_it(
+    dim: int,
+    words: tuple[str, ...],
+    compose_config: Compose,
+    gaussian: Callable[[int], str],
+    drawn: Drawn,
+    tmp_path: Path,
+) -> None:
+    metrics = train(compose_config(*SHORT, *words, gaussian(dim), f"run_dir={tmp_path}"))
+    assert metrics["status"] == "completed"
+    names = ANYWHERE | (PLANE if dim == 2 else set())
+    assert set(drawn) == {(name, epoch) for name in names for epoch in (0, 2, 4)}
+    for name in ANYWHERE:
+        figure = drawn[name, 4]()
+        figure.canvas.draw()  # warnings are errors
+        assert figure.get_size_inches().tolist() == [10, 5]
+
+
+def test_the_pictures_of_five_dimensions_are_saved(
+    compose_config: Compose, gaussian: Callable[[int], str], tmp_path: Path
+) -> None:
+    train(compose_config(*SHORT, gaussian(5), f"run_dir={tmp_path}"))
+    paths = {path.stem: path for path in (tmp_path / "plots").iterdir()}
+    assert set(paths) == ANYWHERE
+    for path in paths.values():
+        with Image.open(path) as image:
+            assert image.size == (1000, 500)
+            assert len(image.convert("RGB").getcolors(10**6)) > 100
+
+
+SCALE, SHIFT = torch.tensor([0.5, 1.25]), torch.tensor([-1.0, 0.5])
+
+
+class Affine(Transform):
+    """x = SCALE * u + SHIFT, another one in each coordinate, so that no axis passes for another."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x - SHIFT) / SCALE, -SCALE.log().sum().expand(x.shape[:-1])
+
+    def inverse(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        return SCALE * u + SHIFT, SCALE.log().sum().expand(u.shape[:-1])
+
+
+def learned_density(x1: Any, x2: Any) -> Any:
+    (m1, m2), (s1, s2) = SHIFT.tolist(), SCALE.tolist()
+    square = ((x1 - m1) / s1) ** 2 + ((x2 - m2) / s2) ** 2
+    return np.exp(-0.5 * square) / (2 * math.pi * s1 * s2)
+
+
+def true_density(x1: Any, x2: Any) -> Any:
+    """Of a target that is not symmetric either: N((1, 0), diag(0.25, 1))."""
+    return np.exp(-2 * (x1 - 1) ** 2 - 0.5 * x2**2) / (2 * math.pi * 0.5)
+
+
+class Target:
+    dim = 2
+    extent = 3.0
+    modes = torch.tensor([[1.0, 0.0]])
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(true_density(*x.double().numpy().transpose(2, 0, 1))).log()
+
+
+def draw(picture: Picture, target: Any = None, val: Tensor | None = None) -> dict[str, Figure]:
+    val = torch.zeros(1, 2) if val is None else val
+    data: Any = SimpleNamespace(target=target or Target(), val=val)
+    assert picture.suits(data)
+    with torch.no_grad():
+        drawings = list(picture.draw(Flow([Affine()], 2), data))
+    return {name: plot(*arrays, "title") for name, plot, *arrays in drawings}
+
+
+@pytest.mark.parametrize(("kind", "method"), [(Axes, "contourf"), (Axes3D, "plot_surface")])
+def test_the_density_is_that_of_the_flow_at_each_point(
+    kind: type, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    original = getattr(kind, method)
+
+    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append((self, *args[:3]))
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(kind, method, spy)
+    draw(Density(every_n_epochs=1, resolution=30))
+    seen = {}
+    for ax, x1, x2, values in calls:
+        if x1.ndim == 1:  # a column of values for each x1, a row for each x2
+            x1, x2 = np.meshgrid(x1, x2)
+        assert (x1.min(), x2.max(), x1.shape) == (-3, 3, (30, 30))
+        expected = learned_density if "learned" in ax.get_title() else true_density
+        np.testing.assert_allclose(values, expected(x1, x2), atol=1e-5)
+        seen[ax.get_title()] = (ax.get_xlabel(), ax.get_ylabel())
+    axes = ("$x_1$", "$x_2$")
+    assert seen == {"learned density": axes, "true density": axes}
+
+
+def test_samples_go_from_the_base_to_the_data_and_stand_beside_held_out_points() -> None:
+    """Means and spreads within 5 standard errors: fails by chance 3 times in 10^6."""
+    val, n = torch.randn(3000, 2), 2000
+    (figure,) = draw(Samples(every_n_epochs=1, num_samples=n), val=val).values()
+    flow, held_out = figure.axes
+    x = np.asarray(flow.collections[0].get_offsets())
+    error = SCALE.numpy() / math.sqrt(n)
+    assert x.shape == (n, 2)
+    assert (np.abs(x.mean(0) - SHIFT.numpy()) < 5 * error).all()
+    assert (np.abs(x.std(0) - SCALE.numpy()) < 5 * error / math.sqrt(2)).all()
+    np.testing.assert_array_equal(held_out.collections[0].get_offsets(), val[:n])
+    for ax in figure.axes:
+        np.testing.assert_array_equal(ax.collections[1].get_offsets(), [[1.0, 0.0]])
+
+
+def test_modes_are_marked_only_where_a_target_has_them() -> None:
+    class NoModes(Target):
+        modes = None  # type: ignore[assignment]
+
+    (figure,) = draw(Samples(1, 100), target=NoModes(), val=torch.randn(100, 2)).values()
+    for ax in figure.axes:
+        assert len(ax.collections) == 1
+        assert ax.get_legend() is None
+
+
+def test_the_grid_is_taken_from_the_base_to_the_data() -> None:
+    (figure,) = draw(Grid(every_n_epochs=1, num_lines=5)).values()
+    base, data = figure.axes
+    for i, (before, after) in enumerate(zip(base.collections, data.collections, strict=True)):
+        lines, bent = np.asarray(before.get_segments()), np.asarray(after.get_segments())
+        assert lines.shape == (5, 200, 2)
+        np.testing.assert_allclose(lines[:, 0, i], np.linspace(-3, 3, 5))  # a line for each
+        np.testing.assert_allclose(np.ptp(lines[:, :, i], axis=1), 0)
+        np.testing.assert_allclose(bent, SCALE.numpy() * lines + SHIFT.numpy(), atol=1e-5)
+
+
+def test_latents_are_those_of_held_out_points() -> None:
+    """Points of the flow's own density have standard normal latents; chi-squared, p > 10^-6."""
+    n = 20_000
+    val = SHIFT + SCALE * torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
+    (figure,) = draw(Latents(every_n_epochs=1), val=val).values()
+    for i, ax in enumerate(figure.axes):
+        assert ax.get_xlabel() == f"$u_{{{i + 1}}}$"
+        outline = ax.patches[0].get_xy()
+        edges = np.linspace(-4, 4, 51)
+        heights = outline[1:101:2, 1]
+        expected = np.diff(stats.norm.cdf(edges)) * n
+        common = expected > 5
+        observed = heights * 0.16 * n
+        statistic = ((observed - expected) ** 2 / expected)[common].sum()
+        assert stats.chi2.sf(statistic, df=common.sum()) > 1e-6
+
+
+def test_the_loss_curve_starts_before_the_training_and_its_floor_is_the_entropy(
+    compose_config: Compose, drawn: Drawn, tmp_path: Path
+) -> None:
+    cfg = compose_config(*SHORT, f"run_dir={tmp_path}")
+    train(cfg)
+    (ax,) = drawn["loss", 4]().axes
+    curves = {line.get_label().split(",")[0]: line.get_xydata() for line in ax.lines}
+    target = TARGETS["bimodal"]()
+    floor = {y for _, y in curves.pop("entropy")}
+    assert floor == {target.entropy}
+    assert f"entropy, {target.entropy:.4f} nats" in ax.get_legend_handles_labels()[1]
+    data = instantiate(cfg.data)
+    for name, points in (("training", data.train), ("validation", data.val)):
+        assert curves[name][:, 0].tolist() == [0, 1, 2, 3, 4]
+        identity = 0.5 * points.square().sum(1).mean() + math.log(2 * math.pi)
+        assert curves[name][0, 1] == pytest.approx(identity.item(), abs=1e-4)
+
+
+def test_replicates_are_a_mean_and_a_range() -> None:
+    values = np.array([[3.0, 4.0, 5.5], [2.0, 2.5, 1.0]])
+    figure = plots.loss([0, 1], values, values + 1, 1.9, "title")
+    (ax,) = figure.axes
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), values.mean(1))
+    band = ax.collections[0].get_paths()[0].vertices
+    for epoch in (0, 1):
+        ys = band[band[:, 0] == epoch, 1]
+        assert (ys.min(), ys.max()) == (values[epoch].min(), values[epoch].max())
+
+
+def test_pairs_show_each_pair_of_coordinates_and_the_quantiles_of_all() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(np.arange(6), 1 + np.arange(6), (500, 6))
+    held_out = rng.normal(-np.arange(6), 1, (400, 6))
+    modes = np.arange(12.0).reshape(2, 6)
+    figure = plots.pairs(drawn, held_out, modes, "title")
+    *panels, last = figure.axes
+    assert len(panels) == 4 + 6
+    pairs = iter((i, j) for i in range(4) for j in range(i + 1))
+    for ax, (i, j) in zip(panels, pairs, strict=True):
+        low, high = ax.get_xlim()
+        assert low < held_out[:, j].min()
+        assert held_out[:, j].max() < high
+        if i != j:
+            shown = [np.asarray(dots.get_offsets()) for dots in ax.collections]
+            for dots, points in zip(shown, (held_out, drawn, modes), strict=True):
+                np.testing.assert_array_equal(dots, points[:, [j, i]])
+    colors = {plots.GREEN: held_out, plots.BLUE: drawn}
+    for line in last.lines:
+        points = next(p for color, p in colors.items() if to_rgb(color) == to_rgb(line.get_color()))
+        expected = (np.median(points, 0) - held_out.mean(0)) / held_out.std(0)
+        np.testing.assert_allclose(line.get_xdata(), expected)
+
+
+def test_pairs_of_many_coordinates_far_off_or_equal_are_drawn_without_a_warning() -> None:
+    rng = np.random.default_rng(0)
+    drawn, held_out = rng.normal(size=(100, 40)), 1e3 + rng.normal(size=(100, 40))
+    held_out[:, 2] = 7.0
+    for figure in (
+        plots.pairs(drawn, held_out, None, "title"),
+        plots.pairs(drawn, held_out[:1], None, "title"),
+        plots.latents(held_out, "title"),
+    ):
+        figure.canvas.draw()
