@@ -1,5 +1,6 @@
 """The LightningModule: maximum likelihood for a flow."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +18,8 @@ from flowlab.flows import Flow
 from flowlab.resume import FORMAT
 from flowlab.rng import generator
 from flowlab.targets import Target
+
+log = logging.getLogger(__name__)
 
 Sums = list[tuple[Tensor, int]]  # of values over points, and over how many
 
@@ -65,6 +68,8 @@ class MaximumLikelihood(pl.LightningModule):
         self.schedule = schedule
         self.clip = clip
         self.batch_size = batch_size
+        if compile:
+            log.info("compiling the training step, which takes about 20 seconds")
         self.training_nll = torch.compile(self.nll) if compile else self.nll
         self.config = config
         self.identity = identity

@@ -1,6 +1,8 @@
-"""A progress bar that costs the training nothing."""
+"""Where the training is, at no cost: a progress bar, or lines in the log where nobody watches."""
 
+import logging
 import math
+import time
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -9,9 +11,17 @@ from tqdm import tqdm
 
 from flowlab.module import MaximumLikelihood
 
+log = logging.getLogger(__name__)
+
+FIRST, EVERY = 5.0, 10.0  # seconds from the start to the first line, and from line to line
+
 
 class Progress(Callback):
-    """One bar over all steps, with the NLL of the last epoch; silent where there is no terminal."""
+    """One bar over all steps, with the NLL of the last epoch; without a terminal a line at times.
+
+    Time left is counted from the end of the first chunk of batches on, for what comes before it,
+    compiling above all, comes but once.
+    """
 
     bar = tqdm(disable=True)
 
@@ -25,20 +35,42 @@ class Progress(Callback):
             disable=None,
             dynamic_ncols=True,
         )
+        self.first: tuple[float, int] | None = None  # time and step
+        self.due = time.monotonic() + FIRST
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
     ) -> None:
-        self.bar.update(cast(MaximumLikelihood, module).step - self.bar.n)
+        now, step = time.monotonic(), cast(MaximumLikelihood, module).step
+        self.bar.update(step - self.bar.n)
+        self.first = self.first or (now, step)
+        if self.bar.disable and now >= self.due:
+            self.due = now + EVERY
+            log.info(self._line(trainer, module, now))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        module = cast(MaximumLikelihood, module)
-        nll = {"train/nll": float(module.train_nll.mean()), "val/nll": float(module.val_nll.mean())}
         self.bar.set_description(f"epoch {trainer.current_epoch + 1}", refresh=False)
-        self.bar.set_postfix(nll, refresh=False)
+        self.bar.set_postfix(_nll(module), refresh=False)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.bar.close()
 
     def on_exception(self, *args: Any) -> None:
         self.bar.close()
+
+    def _line(self, trainer: pl.Trainer, module: pl.LightningModule, now: float) -> str:
+        step, total = cast(MaximumLikelihood, module).step, self.bar.total
+        words = [f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"]
+        words.append(f"step {step} of {total}")
+        words += [f"{k} {value:.3f}" for k, value in _nll(module).items() if math.isfinite(value)]
+        start, first_step = cast(tuple[float, int], self.first)
+        if step > first_step:
+            left = (now - start) / (step - first_step) * (total - step)
+            words.append(f"{tqdm.format_interval(left)} left")
+        return ", ".join(words)
+
+
+def _nll(module: pl.LightningModule) -> dict[str, float]:
+    """The NLL of the epoch that ended last, of replicates their mean."""
+    module = cast(MaximumLikelihood, module)
+    return {"train/nll": float(module.train_nll.mean()), "val/nll": float(module.val_nll.mean())}
