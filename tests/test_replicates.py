@@ -2,7 +2,9 @@
 
 import functools
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,8 +18,10 @@ from test_command_line import run
 from test_sweep import results
 
 from flowlab import load
-from flowlab.errors import ConfigError, NonFiniteError
+from flowlab.errors import ConfigError, DataError, NonFiniteError
 from flowlab.experiment import train
+from flowlab.flows import build_flow
+from flowlab.replicates import ReplicatedLikelihood, Replicates
 
 QUICK = (*SHORT, *NO_PICTURES, "data.batch_size=32", "optimizer.lr=1e-2")
 METRICS = ("train/nll", "val/nll", "test/nll", "test/kl")
@@ -77,8 +81,39 @@ def test_cut_replicates_go_on_to_the_same_end(
 
 def test_one_replicate_that_runs_away_is_named(compose_config: Compose, tmp_path: Path) -> None:
     words = (*QUICK, "replicates=3", "optimizer.lr=1e15", "flow.bound=100")
-    with pytest.raises(NonFiniteError, match="is not finite, and first"):
+    with pytest.raises(NonFiniteError, match=r"replicate \d \(seed=\d\): step .* is not finite"):
         train(compose_config(*words, f"run_dir={tmp_path / 'run'}"))
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+@pytest.mark.parametrize("what", ["a point", "a weight", "a gradient", "an overflow", "two"])
+def test_the_replicate_that_went_wrong_is_named(what: str, index: int) -> None:
+    flows = Replicates([build_flow("coupling", 2, bound=200.0) for _ in range(3)])
+    module: Any = SimpleNamespace(flow=flows, config={"seed": 5})
+    module.nll = lambda x: -flows.log_prob(x).sum(-1)
+    batch = torch.randn(3, 10, 2, generator=torch.Generator().manual_seed(0))
+    last_biases = flows.stacked[-1].data
+    assert last_biases.shape[:2] == (3, 4)
+    expected = "is not finite, and first the parameter transforms.0.nets.0.biases.2"
+    if what == "a point":
+        batch[index, 4] = torch.tensor([7.5, math.inf])
+        expected = "step 9: the point [7.5, inf] of the training data is not finite"
+    elif what == "a weight":
+        last_biases[index, 1] = math.nan
+    elif what == "a gradient":
+        flows.stacked[-1].grad = torch.zeros_like(last_biases)
+        flows.stacked[-1].grad[index, 1] = math.nan
+        expected = "first the gradient of transforms.0.nets.0.biases.2"
+    elif what == "an overflow":
+        last_biases[index, 2, 0] = 1000.0
+        point = [round(value, 4) for value in batch[index, 0].tolist()]
+        expected = f"first the output of layer 3 of transforms.0, at the point {point}"
+    else:  # the first of several
+        last_biases[index:, 1] = math.nan
+    error = ReplicatedLikelihood.diagnose(module, "the loss", batch, 9)
+    assert isinstance(error, DataError if what == "a point" else NonFiniteError)
+    assert str(error).startswith(f"replicate {index} (seed={5 + index}): step 9: ")
+    assert expected in str(error)
 
 
 def test_the_exported_flow_is_the_best_on_the_validation_points(

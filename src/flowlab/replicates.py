@@ -109,4 +109,5 @@ class ReplicatedLikelihood(MaximumLikelihood):
                 if values is not None:
                     finite &= values.detach().flatten(1).isfinite().all(1)
         index = int((~finite).int().argmax())
-        return diagnose(self.flow.flow(index), batch[index], step, what)
+        error = diagnose(self.flow.flow(index), batch[index], step, what)
+        return type(error)(f"replicate {index} (seed={self.config['seed'] + index}): {error}")
