@@ -29,6 +29,10 @@ DIVERGENCE = "src/flowlab/divergence.py"
 CHECKPOINT = "src/flowlab/callbacks/checkpoint.py"
 FLOW_TESTS = "test_flows.py -k 'coupling-2 or normal'"
 
+TARGETS, SCHEDULES = "src/flowlab/targets.py", "src/flowlab/schedules.py"
+REPLICATES = "src/flowlab/replicates.py"
+CALLBACKS, PLOTS = "src/flowlab/callbacks", "src/flowlab/plots.py"
+
 MUTANTS: dict[str, Mutant] = {
     # the flows
     "flows: the post's density error": Mutant(
@@ -50,6 +54,18 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "flows: a mask used again": Mutant(
         FLOW_TESTS, ((COUPLING, "kept, moved = i % 2, 1 - i % 2", "kept, moved = 0, 1"),)
+    ),
+    "networks: no second ReLU": Mutant(
+        "test_flows.py -k plain_networks",
+        ((COUPLING, "F.linear(hidden, w2, b2).relu_()", "F.linear(hidden, w2, b2)"),),
+    ),
+    "networks: the hidden layers' first weights by the square": Mutant(
+        "test_flows.py -k start_as",
+        ((COUPLING, "1 / math.sqrt(weight.shape[-1])", "1 / weight.shape[-1]"),),
+    ),
+    "networks: the hidden layers' first weights by the root": Mutant(
+        "test_flows.py -k start_as",
+        ((COUPLING, "1 / math.sqrt(weight.shape[-1])", "weight.shape[-1] ** -0.25"),),
     ),
     # the loop
     "loop: a short batch weighted as a full one": Mutant(
@@ -130,13 +146,70 @@ MUTANTS: dict[str, Mutant] = {
     "data: fresh points are those of the test": Mutant(
         "test_data.py", ((DATA, '"data/fresh"', '"data/test"'),)
     ),
+    "data: another owner of the order": Mutant(
+        "test_data.py -k order", ((DATA, 'generator("order", seed', 'generator("orders", seed'),)
+    ),
+    "data: another key of the order": Mutant(
+        "test_data.py -k order", ((DATA, '"order", seed, epoch', '"order", epoch, seed'),)
+    ),
+    "data: samples with a variance of 0.202": Mutant(
+        "test_targets.py", ((TARGETS, "math.sqrt(self.variance) * noise", "0.202**0.5 * noise"),)
+    ),
     # replicates and their diagnosis
+    "diagnosis: the first replicate is always to blame": Mutant(
+        "test_replicates.py -k wrong_is_named",
+        ((REPLICATES, "index = int((~finite).int().argmax())", "index = 0"),),
+    ),
+    "diagnosis: weights and gradients of replicates are not looked at": Mutant(
+        "test_replicates.py -k wrong_is_named",
+        ((REPLICATES, "values is not None:", "False:"),),
+    ),
     # schedules
+    "schedules: a linear warm-up": Mutant(
+        "test_schedules.py",
+        (
+            (
+                SCHEDULES,
+                "1 - (1 - start) * cosine(progress / warmup)",
+                "start + (1 - start) * progress / warmup",
+            ),
+        ),
+    ),
     # checkpoints, resuming, files
     # the exported flow
     # the report and its statistics
     # sweeps
     # pictures
+    "pictures: the density transposed": Mutant(
+        "test_pictures.py -k density", ((f"{CALLBACKS}/density.py", "x.transpose(0, 1)", "x"),)
+    ),
+    "pictures: samples through the wrong direction": Mutant(
+        "test_pictures.py -k samples",
+        ((f"{CALLBACKS}/samples.py", "flow.inverse(u", "flow(u"),),
+    ),
+    "pictures: the grid through the wrong direction": Mutant(
+        "test_pictures.py -k grid", ((f"{CALLBACKS}/grid.py", "flow.inverse(u", "flow(u"),)
+    ),
+    "pictures: latents through the wrong direction": Mutant(
+        "test_pictures.py -k latents",
+        ((f"{CALLBACKS}/latents.py", "flow(data.val", "flow.inverse(data.val"),),
+    ),
+    "pictures: the loss curve from epoch 1": Mutant(
+        "test_pictures.py -k loss_curve",
+        ((f"{CALLBACKS}/loss.py", "self._append(trainer.current_epoch, train, val)", "pass"),),
+    ),
+    "pictures: all suit everything": Mutant(
+        "test_pictures.py -k 'suit and 3'",
+        ((f"{CALLBACKS}/picture.py", "not self.suits(data)", "False"),),
+    ),
+    "pictures: the two coordinates of a pair exchanged": Mutant(
+        "test_pictures.py -k each_pair",
+        ((PLOTS, "points[:, column], points[:, row]", "points[:, row], points[:, column]"),),
+    ),
+    "pictures: no line where there is no terminal": Mutant(
+        "test_progress.py -k every_few_seconds",
+        ((f"{CALLBACKS}/progress.py", "if self.bar.disable and", "if not self.bar.disable and"),),
+    ),
     # the logger
     # the configuration and the command line
 }
