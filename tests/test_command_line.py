@@ -1,14 +1,32 @@
 """`python train.py` as a person types it."""
 
+import json
+import logging
+import math
 import os
 import subprocess
 import sys
+import threading
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
-from conftest import ROOT, SHORT, Compose, Run
+from conftest import NO_PICTURES, ROOT, SHORT, Compose, Run, events
+from hydra._internal.callbacks import Callbacks
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
 
+from flowlab import command_line
+from flowlab.command_line import USER_ERRORS, Validate, explain, one_line_errors
 from flowlab.config import validate
+from flowlab.errors import ConfigError
+from flowlab.experiment import train
+from flowlab.parts import check_parts
+from flowlab.sweep import run_cell
+
+THEIRS = "lightning.pytorch.callbacks"
 
 CHOICES = [
     f"{folder.name}={path.stem}"
@@ -29,15 +47,44 @@ def run(command: list[str], *words: str, cwd: Path, **env: str) -> subprocess.Co
     )
 
 
+Complain = Callable[[Callable[[], DictConfig]], str]
+
+
+@pytest.fixture
+def complaint(compose_config: Compose, monkeypatch: pytest.MonkeyPatch) -> Complain:
+    """What the command line would say of a configuration, or nothing."""
+
+    def complaint(compose: Callable[[], DictConfig]) -> str:
+        try:
+            cfg = compose()
+            validate(cfg)
+            check_parts(cfg)
+        except USER_ERRORS as error:
+            return explain(error, ROOT / "conf")
+        return ""
+
+    monkeypatch.setattr(command_line, "_compose", lambda conf: compose_config())
+    return complaint
+
+
+@pytest.fixture(scope="module")
+def defaults(compose_config: Compose) -> DictConfig:
+    cfg = compose_config()
+    OmegaConf.set_struct(cfg, False)
+    return cfg
+
+
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_yaml_composes_and_makes_sense(choice: str, compose_config: Compose) -> None:
-    cfg = compose_config(choice)
-    if choice != "trainer=gpu":
-        validate(cfg)
+def test_every_yaml_composes_and_makes_sense(
+    choice: str, compose_config: Compose, complaint: Complain
+) -> None:
+    said = complaint(lambda: compose_config(choice))
+    assert said == "" or (choice == "trainer=gpu" and "no usable GPU" in said)
 
 
 WHOLE = "expected a whole number of at least"
 
+# whether they come from the command line, a preset or a saved configuration
 MISTAKES = {
     "num_flows=0": f"num_flows=0: {WHOLE} 1",
     "num_flows=-1": f"num_flows=-1: {WHOLE} 1",
@@ -46,50 +93,236 @@ MISTAKES = {
     "num_flows=true": f"num_flows=True: {WHOLE} 1",
     "num_flows=null": f"num_flows=null: {WHOLE} 1",
     "num_flow=8": "num_flow: no such key; did you mean num_flows?",
+    "optimzer.lr=0.3": "optimzer: no such key; did you mean optimizer or optimizer.lr?",
+    "note=1": "note: no such key; no value is taken from it",
+    "experiment.num_flows=2": "experiment: no such key; the first line of a file in conf/experim",
     "lr=0.1": "lr: no such key; did you mean optimizer.lr?",
+    "trainer=3": "trainer=3: expected a group",
+    "optimizer.lrr=0.3": "optimizer.lrr: no such key; did you mean lr?",
+    "data.num_trian=3": "data.num_trian: no such key; did you mean num_train?",
     "num_hidden=0": f"num_hidden=0: {WHOLE} 1",
-    "data=nosuch": "data=nosuch: no such choice; available: bimodal",
+    "num_hidden=1000000": " GiB and this machine has",
+    "num_hidden=10000000000": "flow: ",
     "data.batch_size=0": f"data.batch_size=0: {WHOLE} 1",
     "data.num_train=0": f"data.num_train=0: {WHOLE} 1",
+    "data.num_train=1000000000000": "flow and data need 7.45e+03 GiB",
+    "data.seed=-1": f"data.seed=-1: {WHOLE} 0",
+    "data.seed=1.5": f"data.seed=1.5: {WHOLE} 0",
+    "data.order_seed=x": f"data.order_seed=x: {WHOLE} 0",
     "optimizer.lr=-1": "optimizer.lr=-1: expected a positive number",
     "optimizer.lr=nan": "optimizer.lr=nan: expected a positive number",
     "trainer.max_epochs=-5": f"trainer.max_epochs=-5: {WHOLE} 1",
     "trainer.devices=2": "trainer.devices=2: add trainer=ddp",
-    "+trainer.accumulate_grad_batches=2": "accumulate_grad_batches=2: expected 1 (raise data.batch",
-    "+trainer.check_val_every_n_epoch=2": "check_val_every_n_epoch=2: expected 1 (the best epoch",
+    "trainer.strategy=fsdp": "trainer.strategy=fsdp: expected auto or ddp",
+    "trainer._target_=torch.optim.Adam": "expected lightning.pytorch.Trainer",
+    "trainer.max_epoch=2": "trainer.max_epoch: no such key; did you mean trainer.max_epochs?",
+    **{
+        f"trainer.{option}": f"trainer.{option.partition('=')[0]}: no such key; "
+        for option in (
+            *("accumulate_grad_batches=2", "check_val_every_n_epoch=2", "max_steps=10"),
+            *("fast_dev_run=true", "overfit_batches=1", "limit_train_batches=2", "logger=false"),
+            *("precision=64-true", "profiler=simple", "callbacks=[]", "max_time=00:00:01:00"),
+            *("enable_checkpointing=false", "num_nodes=2", "foo=1", "_partial_=true"),
+        )
+    },
     "seed=-1": f"seed=-1: {WHOLE} 0",
     "ckpt_path=nosuch": "ckpt_path=nosuch: no such file; expected a run directory or a .ckpt",
     "ckpt_path=https://x.org/last.ckpt": "ckpt_path=https://x.org/last.ckpt: no such file",
-    "ckpt_path=.": "ckpt_path=.: no such file; expected a run directory or a .ckpt",
     "callbacks.density.every_n_epochs=0": f"every_n_epochs=0: {WHOLE} 1",
-    "~optimizer": "optimizer: missing",
-    "~trainer.max_epochs": "trainer.max_epochs: missing",
-    "+trainer.max_steps=10": "trainer.max_steps=10: expected -1 (a run counts epochs",
+    "callbacks.density.resolution=1": f"callbacks.density.resolution=1: {WHOLE} 2",
+    "callbacks.density.resolutoin=9": "resolutoin: no such key; did you mean resolution?",
+    "callbacks.densty.resolution=9": "callbacks.densty: expected keys, and with them a _target_",
+    "callbacks.x=1": "callbacks.x: expected keys, and with them a _target_",
+    "callbacks.x._target_=builtins.dict": "callbacks.x._target_=builtins.dict: ",
+    "callbacks.x._target_=torch.optim.Optimizer": "callbacks.x.params: missing",
+    "callbacks.x._target_=builtins.print": "expected a Callback of Lightning",
+    f"callbacks.x={{_target_: {THEIRS}.StochasticWeightAveraging, swa_lrs: 1}}": (
+        "does not work with flowlab's loop, which steps the optimizer and saves by itself; of "
+        "Lightning's callbacks EarlyStopping and LearningRateMonitor do"
+    ),
+    f"callbacks.x._target_={THEIRS}.ModelCheckpoint": "does not work with flowlab's loop",
+    f"callbacks.x={{_target_: {THEIRS}.EarlyStopping, monitor: train/nll}}": (
+        "callbacks.x.monitor=train/nll: expected val/nll"
+    ),
+    f"callbacks.x={{_target_: {THEIRS}.LearningRateMonitor, logging_interval: epoch}}": (
+        "callbacks.x.logging_interval=epoch: expected step"
+    ),
     "num_threads=99999": "num_threads=99999: expected a whole number from 1 to 1024",
-    "+optimizer.foo=1": "optimizer.foo: no such key; available: params, lr, betas",
-    "+trainer.foo=1": "trainer.foo: no such key; available: ",
-    "+data.foo=1": "data.foo: no such key; available: target, num_train",
-    "+flow.foo=1": "flow: flow 'coupling' has no option foo; available: num_flows",
+    "optimizer.foo=1": "optimizer.foo: no such key; available: params, lr, betas",
+    "data.foo=1": "data.foo: no such key; available: target, num_train",
+    "data._partial_=true": "data._partial_: no such key; ",
+    "flow.foo=1": "flow: flow 'coupling' has no option foo; available: num_flows",
     "callbacks.density._target_=nosuch": "callbacks.density._target_=nosuch: ",
     "data.target=nosuch": "data.target=nosuch: no such; available: bimodal",
-    "+trainer.precision=64-true": "trainer.precision=64-true: expected 32 or 32-true",
-    "~callbacks.sample": "callbacks.sample: no such key; did you mean callbacks.samples",
     "data.num_train=${nosuch}": "Interpolation key 'nosuch' not found",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_explained(mistake: str, defaults: DictConfig, complaint: Complain) -> None:
+    said = complaint(lambda: OmegaConf.merge(defaults, OmegaConf.from_dotlist([mistake])))
+    assert MISTAKES[mistake] in said
+    assert len(said.splitlines()) == 1
+
+
+WORDS = {
+    "num_flow=8": "num_flow: no such key; did you mean num_flows?",
+    "lr=0.1": "lr: no such key; did you mean optimizer.lr?",
+    "data=nosuch": "data=nosuch: no such choice; available: bimodal",
+    "callbacks.density.resolutoin=9": "callbacks.density.resolutoin: no such key; did you mean cal",
+    "~callbacks.density.resolution": "callbacks.density.resolution: missing",
+    "~optimizer": "optimizer: missing",
+    "~num_threads": "num_threads: missing",
+    "~trainer.max_epochs": "trainer.max_epochs: missing",
+    "~optimizer._partial_": "optimizer._partial_: missing",
+    "~callbacks.sample": "callbacks.sample: no such key; did you mean callbacks.samples",
     "hydra/launcher=nosuch": 'hydra/launcher=nosuch: not installed; try pip install -e ".[sweep]"',
     "fast": "fast: expected key=value or group=choice",
 }
 
 
-@pytest.mark.parametrize("word", MISTAKES)
+@pytest.mark.parametrize("word", WORDS)
+def test_a_mistake_on_the_command_line_is_explained(
+    word: str, compose_config: Compose, complaint: Complain
+) -> None:
+    said = complaint(lambda: compose_config(word))
+    assert WORDS[word] in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("num_flows=0", MISTAKES["num_flows=0"]),
+        ("num_flow=8", WORDS["num_flow=8"]),
+        ("+optimizer.foo=1", MISTAKES["optimizer.foo=1"]),
+    ],
+)
 def test_a_mistake_gets_one_line_and_leaves_nothing(
-    word: str, train_command: list[str], tmp_path: Path
+    word: str, message: str, train_command: list[str], tmp_path: Path
 ) -> None:
     result = run(train_command, word, cwd=tmp_path)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
-    assert MISTAKES[word] in line
+    assert message in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        *("data.seed=7", "data.order_seed=0", "callbacks.density.resolution=2", "data.seed=0"),
+        *("trainer.strategy=ddp", "trainer.strategy=auto", "trainer.gradient_clip_val=2"),
+        f"callbacks.x={{_target_: {THEIRS}.EarlyStopping, monitor: val/nll}}",
+        *("optimizer.weight_decay=0.1", "optimizer._target_=torch.optim.AdamW"),
+    ],
+)
+def test_what_makes_sense_is_let_through(
+    right: str, defaults: DictConfig, complaint: Complain
+) -> None:
+    assert complaint(lambda: OmegaConf.merge(defaults, OmegaConf.from_dotlist([right]))) == ""
+
+
+@pytest.mark.parametrize("value", ["${mine}", "${ mine }", "${..mine}", "${mine.a}", "${mine[a]}"])
+def test_a_key_that_others_take_their_values_from_is_welcome(
+    value: str, defaults: DictConfig, complaint: Complain
+) -> None:
+    mine = {"mine": {"a": 3} if "a" in value else 3}
+    assert complaint(lambda: OmegaConf.merge(defaults, mine, {"data": {"num_val": value}})) == ""
+    said = complaint(lambda: OmegaConf.merge(defaults, mine, {"data": {"num_val": "${seed}"}}))
+    assert said.startswith("mine: no such key; no value is taken from it")
+
+
+def test_a_mistake_in_a_preset_is_explained(
+    compose_config: Compose, complaint: Complain, tmp_path: Path
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    preset = tmp_path / "experiment" / "mine.yaml"
+    words = ("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
+    preset.write_text("# @package _global_\nnum_flow: 16\n")
+    said = complaint(lambda: compose_config(*words))
+    assert said == "num_flow: no such key; did you mean num_flows?"
+    preset.write_text("num_flows: 16\n")
+    said = complaint(lambda: compose_config(*words))
+    hint = "the first line of a file in conf/experiment must be # @package _global_"
+    assert said == f"experiment: no such key; {hint}"
+
+
+@pytest.mark.parametrize(
+    ("hook", "check"),
+    [
+        ("on_run_start", "validate"),
+        ("on_multirun_start", "check_sweep"),
+        ("on_multirun_end", "finish_sweep"),
+    ],
+)
+@pytest.mark.parametrize("error", [RuntimeError("ours"), ConfigError("a user's")])
+def test_whatever_a_check_runs_into_ends_the_program(
+    hook: str, check: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trip(config: DictConfig) -> None:
+        raise error
+
+    monkeypatch.setattr(command_line, check, trip)
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    hydras = Callbacks()
+    hydras.callbacks.append(Validate())
+    with pytest.raises(BaseException) as caught, one_line_errors(ROOT / "conf"):  # noqa: PT011
+        getattr(hydras, hook)(config=OmegaConf.create())
+    if isinstance(error, ConfigError):
+        assert (type(caught.value), caught.value.code) == (SystemExit, 2)
+    else:
+        assert caught.value is error
+
+
+class Fail(Callback):
+    """Trips over its own feet after the test."""
+
+    def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        raise RuntimeError("tripped")
+
+
+def test_a_cell_that_fails_at_its_very_end_has_failed(
+    compose_config: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail = "+callbacks.fail={_target_: test_command_line.Fail}"
+    cfg = compose_config(*SHORT, *NO_PICTURES, f"run_dir={tmp_path}", fail)
+    assert run_cell(train, cfg) == math.inf
+    assert json.loads((tmp_path / "metrics.json").read_bytes())["status"] == "failed"
+    assert "RuntimeError: tripped" in capsys.readouterr().err
+
+
+def test_a_cell_that_fails_after_its_metrics_has_failed_too(
+    defaults: DictConfig, tmp_path: Path
+) -> None:
+    metrics = tmp_path / "metrics.json"
+
+    def task(cfg: DictConfig) -> None:
+        metrics.write_text('{"status": "completed"}')
+        raise RuntimeError("tripped")
+
+    assert run_cell(task, OmegaConf.merge(defaults, {"run_dir": str(tmp_path)})) == math.inf
+    assert json.loads(metrics.read_bytes()) == {"status": "failed", "error": "tripped"}
+
+
+def test_lightnings_callbacks_do_what_they_say(compose_config: Compose, tmp_path: Path) -> None:
+    """Learning rates epoch by epoch, and an end when the validation has not improved."""
+    words = (*SHORT, *NO_PICTURES, f"run_dir={tmp_path}", "schedule=cosine", "optimizer.lr=0.3")
+    words += ("trainer.max_epochs=40", f"+callbacks.rates._target_={THEIRS}.LearningRateMonitor")
+    words += (f"+callbacks.stop={{_target_: {THEIRS}.EarlyStopping, monitor: val/nll}}",)
+    metrics = train(compose_config(*words))
+    scalars = events(tmp_path)
+    rates = {event.step: event.value for event in scalars.Scalars("lr-Adam")}
+    epochs = metrics["epochs"]
+    assert epochs < 40
+    assert metrics["best_epoch"] == epochs - 3  # the patience that EarlyStopping has by itself
+    expected = {e + 1: 0.15 * (1 + math.cos(math.pi * e / 40)) for e in range(epochs)}
+    assert rates == pytest.approx(expected, rel=1e-5)
+    assert [event.step for event in scalars.Scalars("train/nll")] == list(rates)
 
 
 def test_a_damaged_checkpoint_gets_one_line(train_command: list[str], tmp_path: Path) -> None:

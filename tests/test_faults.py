@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,10 +16,14 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import NO_PICTURES, SHORT
+from conftest import NO_PICTURES, SHORT, Compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 
 from flowlab import load
+from flowlab.errors import ConfigError
 from flowlab.resume import read_checkpoint
+from flowlab.sweep import check_sweep
 
 QUICK = (*SHORT, *NO_PICTURES)
 LONG = ("trainer.max_epochs=100000", "data.num_train=200", "data.num_val=100", *NO_PICTURES)
@@ -127,17 +133,25 @@ def test_a_second_signal_does_not_wait_for_the_batch(commands: Commands, tmp_pat
     assert process.wait(timeout=2) == 143
 
 
-def test_a_sweep_that_is_interrupted_runs_no_further_cells(
-    commands: Commands, tmp_path: Path
-) -> None:
-    words = ("hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}")
-    process = commands.start("-m", "seed=0,1", *LONG, *words)
-    wait_for(tmp_path / "sweep" / "0" / "checkpoints" / "last.ckpt")
-    process.send_signal(signal.SIGTERM)
-    status, _, errors = end(process)
-    assert status == 143
-    assert "the rest of the sweep is not run" in errors
-    assert not (tmp_path / "sweep" / "1").exists()
+def test_a_sweep_that_is_interrupted_says_how_to_go_on(commands: Commands, tmp_path: Path) -> None:
+    words = ("-m", "seed=0,1", *LONG[1:], "trainer.max_epochs=500")
+    process = commands.start(*words)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("multirun/*/*/seed=0*/checkpoints/last.ckpt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    status, output, errors = end(process)
+    assert status == 130
+    assert "to go on" not in output
+    match = re.fullmatch("interrupted; to go on, add (.*) to the same command\n", errors)
+    assert match
+    assert not list(tmp_path.glob("multirun/*/*/seed=1*"))
+    status, output, errors = commands.finish(*words, *shlex.split(match[1]))
+    assert status == 0, errors
+    assert "going on from" in output
+    cells = [path.parent for path in tmp_path.glob("multirun/*/*/seed=*/metrics.json")]
+    assert [metrics_of(cell)["status"] for cell in cells] == ["completed"] * 2
 
 
 def test_a_run_that_leaves_the_finite_numbers_stops_with_finite_weights(
@@ -226,8 +240,8 @@ def test_a_disk_that_takes_no_more_ends_the_run_and_spoils_nothing(
 
 
 def test_what_only_looks_on_changes_nothing(commands: Commands, tmp_path: Path) -> None:
-    """The last weights, from fresh processes with pictures, validation and progress on or off."""
-    off = ("+trainer.limit_val_batches=0", "~callbacks.progress", *NO_PICTURES)
+    """The last weights, from fresh processes with pictures and progress, and more to validate."""
+    off = ("data.num_val=1", "~callbacks.progress", *NO_PICTURES)
     hashes = set()
     for name, words in {"on": (), "off": off}.items():
         assert commands.finish(*SHORT, *words, f"hydra.run.dir={name}")[0] == 0
@@ -252,18 +266,25 @@ def test_a_run_repeats_from_its_saved_configuration(commands: Commands, tmp_path
     assert len(first["sha256"]) == 64
 
 
-@pytest.mark.parametrize("subdir", ["../../x", "/tmp/x", "${note}", "${oc.env:UP}", "one", "."])
-def test_a_sweep_stays_in_its_directory(subdir: str, commands: Commands, tmp_path: Path) -> None:
-    words = ("-m", "seed=0,1", "+note=a/../../../x", "hydra.sweep.dir=sweep", *QUICK)
-    status, _, errors = commands.finish(*words, f"hydra.sweep.subdir={subdir}", UP="../up")
-    assert status == 2
-    assert "expected a folder within hydra.sweep.dir" in errors
+@pytest.mark.parametrize("subdir", ["../../x", "/tmp/x", "${mine}", "${oc.env:UP}", "one", "."])
+def test_a_sweep_stays_in_its_directory(
+    subdir: str, compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose_config()  # keeps Hydra ready
+    monkeypatch.setenv("UP", "../up")
+    words = ["seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}", f"hydra.sweep.subdir={subdir}"]
+    if subdir == "${mine}":
+        words.append("+mine=a/../../../x")
+    cfg = GlobalHydra.instance().hydra.compose_config("train", words, RunMode.MULTIRUN)
+    with pytest.raises(ConfigError, match=r"expected a folder within hydra\.sweep\.dir"):
+        check_sweep(cfg)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_comes_from_the_environment_stays_there(commands: Commands, tmp_path: Path) -> None:
-    secret = "xyzzy-12345"
-    words = (*QUICK, "+note=${oc.env:SECRET}", "hydra.run.dir=run")
+    secret = "918273645"
+    mine = "+mine='${oc.decode:${oc.env:SECRET}}'"
+    words = (*QUICK, mine, "data.seed=${mine}", "hydra.run.dir=run")
     assert commands.finish(*words, SECRET=secret)[0] == 0
     for path in (tmp_path / "run").rglob("*"):
         assert path.is_dir() or secret.encode() not in path.read_bytes(), path

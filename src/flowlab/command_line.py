@@ -1,9 +1,9 @@
 """What `python train.py` does around Hydra: check first, help fast, one line for a mistake."""
 
-import difflib
 import logging
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from flowlab.config import flatten, validate
+from flowlab.config import near, validate
 from flowlab.errors import ConfigError, Finished, FlowlabError
 from flowlab.files import claim
 from flowlab.sweep import check_sweep, finish_sweep, run_cell
@@ -38,49 +38,62 @@ class Refused(BaseException):
 
 
 class Validate(Callback):
-    """A Hydra callback that checks the configuration before anything is written."""
+    """A Hydra callback that checks the configuration before anything is written.
+
+    What goes wrong in it ends the program: of an Exception Hydra would make a warning.
+    """
+
+    to_go_on = ""  # a line on how to, in the process that leads a sweep
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
+        with refusing(Exception):
             validate(config)
             from flowlab import painter
 
             painter.start()  # its imports run beside those of the next line
-            from flowlab.experiment import check_parts
+            from flowlab.parts import check_parts
 
             check_parts(config)
             claim(Path(config.hydra.run.dir), config.ckpt_path)
-        except USER_ERRORS as error:
-            raise Refused from error
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
+        with refusing(Exception):
             check_sweep(config)
-        except USER_ERRORS as error:
-            raise Refused from error
+            folder = os.path.relpath(config.hydra.sweep.dir)
+            if not re.fullmatch(r"[\w./-]*", folder):
+                folder = "'" + folder.replace("'", r"\'") + "'"
+            word = shlex.quote(f"hydra.sweep.dir={folder}")
+            Validate.to_go_on = f"interrupted; to go on, add {word} to the same command"
+            _heed_signals()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
+        with refusing(Exception):
             finish_sweep(config)
-        except USER_ERRORS as error:
-            raise Refused from error
+
+
+def _heed_signals() -> None:
+    """Have signals end the program by an exception from here on, and no longer on the spot."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "SUBMITIT_EXECUTOR" not in os.environ:  # which has an answer of its own
+        signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
+
+
+@contextmanager
+def refusing(errors: type[Exception]) -> Iterator[None]:
+    """Carry such errors past Hydra."""
+    try:
+        yield
+    except errors as error:
+        raise Refused from error
 
 
 def run(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     """Run a task; its errors end the program, but only the one cell where it is of a sweep."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    if "SUBMITIT_EXECUTOR" not in os.environ:  # which has an answer of its own
-        signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
-    try:
+    _heed_signals()
+    with refusing(FlowlabError):
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return run_cell(task, cfg)
         return task(cfg)
-    except FlowlabError as error:
-        raise Refused from error
-    except SystemExit as stop:
-        if HydraConfig.get().mode == RunMode.MULTIRUN and stop.code in (130, 143):
-            print("the rest of the sweep is not run", file=sys.stderr)
-        raise
 
 
 @contextmanager
@@ -93,12 +106,15 @@ def one_line_errors(conf: Path) -> Iterator[None]:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
     try:
         yield
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
+        if Validate.to_go_on and code in (130, 143):
+            print(Validate.to_go_on, file=sys.stderr)
+        sys.exit(code)
     except (Refused, *USER_ERRORS) as caught:
         error = caught.__cause__ if isinstance(caught, Refused) else caught
         assert error is not None
-        if keep_traceback:
+        if keep_traceback or not isinstance(error, USER_ERRORS):
             raise error from None
         if isinstance(error, Finished):
             print(error)
@@ -117,7 +133,8 @@ def explain(error: BaseException, conf: Path) -> str:
     """One line on what is wrong and what is allowed."""
     text = str(error)
     if match := re.match(r"Could not (override|delete from config)[^']*'([^']+)'", text):
-        return f"{match[2]}: no such key; {_near(match[2], conf)}"
+        hint = near(match[2], OmegaConf.to_container(_compose(conf)))
+        return f"{match[2]}: no such key; {hint or 'see python train.py --help'}"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, choice = match[1], match[2]
         if group.startswith("hydra/"):
@@ -147,16 +164,3 @@ def _choices(group: Path) -> list[str]:
 def _compose(conf: Path, overrides: Sequence[str] = ()) -> DictConfig:
     with initialize_config_dir(str(conf), version_base="1.3"):
         return compose("train", list(overrides))
-
-
-def _near(key: str, conf: Path) -> str:
-    """Suggest keys that look like this one, as a whole or in their last part."""
-    named: dict[str, list[str]] = {}
-    for leaf, value in flatten(OmegaConf.to_container(_compose(conf))):
-        if not leaf.endswith("_") and not str(value).startswith("${"):
-            parent = leaf.rpartition(".")[0]
-            for name, full in ((leaf, leaf), (leaf.rpartition(".")[2], leaf), (parent, parent)):
-                named.setdefault(name, []).append(full)
-    near = difflib.get_close_matches(key, named, n=2, cutoff=0.75)
-    keys = list(dict.fromkeys(full for name in near for full in named[name]))[:3]
-    return f"did you mean {' or '.join(keys)}?" if keys else "see python train.py --help"

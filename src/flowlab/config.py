@@ -1,10 +1,13 @@
 """What a configuration may say, checked before anything is made, and mostly without torch."""
 
+import difflib
 import fnmatch
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from flowlab.errors import ConfigError
@@ -52,26 +55,20 @@ RULES: dict[str, Rule] = {
     "optimizer.fused": _one_of(True, False),
     "schedule.warmup": _share,
     "schedule.start": _share,
+    "trainer._target_": _one_of("lightning.pytorch.Trainer"),
     "trainer.accelerator": _one_of("cpu", "gpu"),
-    "trainer.precision": _one_of(32, "32-true", why=" (the data's)"),
     "trainer.devices": _whole(1),
-    "trainer.num_nodes": _one_of(1, why=" (a run is on one machine)"),
     "trainer.strategy": _one_of("auto", "ddp"),
     "trainer.max_epochs": _whole(1),
-    "trainer.max_steps": _one_of(-1, why=" (a run counts epochs: trainer.max_epochs)"),
-    "trainer.check_val_every_n_epoch": _one_of(1, why=" (the best epoch is kept)"),
-    "trainer.val_check_interval": _one_of(1, why=" (the best epoch is kept)"),
-    "trainer.limit_train_batches": _one_of(1, why=" (fewer points: data.num_train)"),
-    "trainer.limit_val_batches": _one_of(0, 1, why=" (fewer points: data.num_val)"),
-    "trainer.limit_test_batches": _one_of(1, why=" (fewer points: data.num_test)"),
-    "trainer.accumulate_grad_batches": _one_of(1, why=" (raise data.batch_size)"),
-    "trainer.gradient_clip_algorithm": _one_of("norm"),
     "trainer.gradient_clip_val": _optional(_positive),
     "callbacks.*.every_n_epochs": _whole(1),
     "callbacks.*.every_n_train_steps": _optional(_whole(1)),
     "callbacks.*.num_*": _whole(1),
     "callbacks.*.resolution": _whole(2),
+    "callbacks.*.monitor": _one_of("val/nll"),
+    "callbacks.*.logging_interval": _optional(_one_of("step", why=" (written once an epoch)")),
 }
+ROOT = {key.partition(".")[0] for key in RULES} | {"ckpt_path", "run_dir"}
 
 
 def flatten(container: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -92,10 +89,7 @@ def validate(cfg: DictConfig) -> None:
 
     Raises ConfigError at the first mistake, and what `flowlab.resume.check_resume` raises.
     """
-    if missing := {"data", "flow", "optimizer", "schedule", "trainer"} - cfg.keys():
-        raise ConfigError(f"{', '.join(sorted(missing))}: missing; a run needs one")
-    if "max_epochs" not in cfg.trainer:
-        raise ConfigError("trainer.max_epochs: missing; a run needs one")
+    check_keys(cfg)
     keys = [key for key, _ in flatten(OmegaConf.to_container(cfg))]
     for pattern, (allows, allowed) in RULES.items():
         for key in fnmatch.filter(keys, pattern):
@@ -118,3 +112,53 @@ def validate(cfg: DictConfig) -> None:
         from flowlab.resume import check_resume
 
         check_resume(cfg)
+
+
+def check_keys(cfg: DictConfig) -> None:
+    """Check which keys there are at the root and under `trainer`, both of which are closed.
+
+    A key of one's own is welcome at the root if another value is taken from it.
+    """
+    if missing := ROOT - {"callbacks"} - cfg.keys():
+        raise ConfigError(f"{', '.join(sorted(missing))}: missing; a run needs one")
+    for group in {pattern.partition(".")[0] for pattern in RULES if "." in pattern} & cfg.keys():
+        if not isinstance(cfg[group], DictConfig):
+            raise ConfigError(f"{group}={cfg[group]}: expected a group; see python train.py --help")
+    container = OmegaConf.to_container(cfg)
+    for key in map(str, cfg):
+        if key in ("experiment", "sweep"):
+            hint = f"the first line of a file in conf/{key} must be # @package _global_"
+            raise ConfigError(f"{key}: no such key; {hint}")
+        if key not in ROOT | {"hydra"} and not _is_used(key, container):
+            hint = near(key, container) or "no value is taken from it; see python train.py --help"
+            raise ConfigError(f"{key}: no such key; {hint}")
+    known = [pattern for pattern in RULES if pattern.startswith("trainer.")]
+    for name in cfg.trainer:
+        if (key := f"trainer.{name}") not in known:
+            available = near(key, container) or f"available: {', '.join(known[1:])}"
+            raise ConfigError(f"{key}: no such key; {available}")
+    if missing := {"accelerator", "devices", "max_epochs"} - cfg.trainer.keys():
+        raise ConfigError(f"trainer.{min(missing)}: missing; a run needs one")
+
+
+def _is_used(name: str, container: Any) -> bool:
+    """Whether a value of the configuration, or of Hydra's own, is interpolated from a root key."""
+    values = [value for _, value in flatten(container)]
+    if HydraConfig.initialized():
+        values += [value for _, value in flatten(OmegaConf.to_container(HydraConfig.get()))]
+    pattern = re.compile(r"\$\{\s*\.*" + re.escape(name) + r"\s*[}.\[]")
+    return any(pattern.search(str(value)) for value in values)
+
+
+def near(key: str, container: Any) -> str:
+    """A question that names keys that look like this one, as a whole or in their last part."""
+    named: dict[str, list[str]] = {}
+    for leaf, value in flatten(container):
+        ours = leaf != key and not leaf.startswith((f"{key}.", "hydra."))
+        if ours and not leaf.endswith("_") and not str(value).startswith("${"):
+            parent = leaf.rpartition(".")[0]
+            for name, full in ((leaf, leaf), (leaf.rpartition(".")[2], leaf), (parent, parent)):
+                named.setdefault(name, []).append(full)
+    found = difflib.get_close_matches(key, named, n=2, cutoff=0.75)
+    keys = list(dict.fromkeys(full for name in found for full in named[name]))[:3]
+    return f"did you mean {' or '.join(keys)}?" if keys else ""

@@ -1,6 +1,5 @@
 """One run, from its configuration to its metrics: the one place where the parts meet."""
 
-import inspect
 import json
 import logging
 import math
@@ -13,7 +12,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,7 +25,6 @@ from flowlab.config import flatten, validate
 from flowlab.data import ToyData
 from flowlab.distributed import processes
 from flowlab.errors import (
-    ConfigError,
     FlowlabError,
     ModelFileError,
     NonFiniteError,
@@ -34,6 +34,7 @@ from flowlab.files import claim, release, write_whole
 from flowlab.flows import Flow, build_flow
 from flowlab.logger import RunLogger
 from flowlab.module import MaximumLikelihood
+from flowlab.parts import check_parts
 from flowlab.provenance import provenance
 from flowlab.replicates import ReplicatedLikelihood, Replicates
 from flowlab.resume import (
@@ -46,7 +47,6 @@ from flowlab.resume import (
     run_config,
 )
 from flowlab.rng import generator
-from flowlab.targets import TARGETS
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +91,8 @@ def train(cfg: DictConfig) -> Metrics:
             with suppress(OSError):
                 _write(metrics, run_dir)
         if stopped:
-            run = os.path.relpath(run_dir)
-            log.info(f"interrupted; to go on, add ckpt_path={run} to the same command")
+            again = f"; to go on, add ckpt_path={os.path.relpath(run_dir)} to the same command"
+            log.info("interrupted" + ("" if _is_cell() else again))
             code = getattr(error, "code", 1)  # 1 is how Lightning passes a KeyboardInterrupt on
             raise SystemExit(130 if code == 1 else code) from error
         if isinstance(error, OSError) and not isinstance(error, FlowlabError):
@@ -102,6 +102,10 @@ def train(cfg: DictConfig) -> Metrics:
         release(run_dir)
     log.info(_report(metrics, run_dir))
     return metrics
+
+
+def _is_cell() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
@@ -228,37 +232,10 @@ def _say_where_it_goes_on(cfg: DictConfig, resume: Path) -> int:
     return epochs
 
 
-def check_parts(cfg: DictConfig) -> None:
-    """Check what only the parts themselves know: their keys, the targets, the flow's options.
-
-    Raises ConfigError.
-    """
-    groups = {key: cfg[key] for key in ("data", "optimizer", "schedule", "trainer")}
-    groups |= {
-        f"callbacks.{key}": value for key, value in cfg.get("callbacks", {}).items() if value
-    }
-    for group, values in groups.items():
-        try:
-            known = inspect.signature(get_object(values["_target_"])).parameters
-        except Exception as error:  # whatever a name that leads nowhere runs into
-            raise ConfigError(f"{group}._target_={values.get('_target_')}: {error}") from error
-        for key in values:
-            if key not in known and not key.startswith("_"):
-                raise ConfigError(f"{group}.{key}: no such key; available: {', '.join(known)}")
-    target = cfg.data.get("target")
-    if target not in TARGETS:
-        raise ConfigError(f"data.target={target}: no such; available: {', '.join(TARGETS)}")
-    with torch.device("meta"), warnings.catch_warnings(action="ignore"):
-        _initial_flow(cfg, TARGETS[target].dim, cfg.seed)
-
-
 def _initial_flow(cfg: DictConfig, dim: int, seed: int) -> Flow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("initialisation", seed).initial_seed())
-        try:
-            return build_flow(dim=dim, **cfg.flow)
-        except ValueError as error:
-            raise ConfigError(f"flow: {error}") from error
+        return build_flow(dim=dim, **cfg.flow)
 
 
 def _hparams(cfg: DictConfig) -> dict[str, bool | float | str]:

@@ -46,6 +46,7 @@ class RunLogger(Logger):
         for path in replaced:
             path.unlink()
         self.painter = Painter()
+        self.unwritten: dict[str, float] = {}
         self.writer.add_custom_scalars(
             {"NLL": {"training and validation": ["Multiline", ["train/nll", "val/nll"]]}}
         )
@@ -59,9 +60,13 @@ class RunLogger(Logger):
         return ""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        epoch = int(metrics.pop("epoch")) + 1
-        for tag, value in metrics.items():
-            self.writer.add_scalar(tag, value, epoch)
+        """Write metrics of an epoch; of those that do not tell theirs the last, when it ends."""
+        self.unwritten |= metrics
+        if "epoch" in self.unwritten:
+            epoch = int(self.unwritten.pop("epoch")) + 1
+            for tag, value in self.unwritten.items():
+                self.writer.add_scalar(tag, value, epoch)
+            self.unwritten.clear()
         self._add_finished_pictures()
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any) -> None:

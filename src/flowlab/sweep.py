@@ -10,6 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from flowlab.config import validate
 from flowlab.errors import ConfigError, Finished, FlowlabError, OutputError, SweepError
-from flowlab.files import holds_run, lock
+from flowlab.files import holds_run, lock, write_whole
 
 MAX_NAME = 100
 
@@ -52,7 +54,7 @@ def check_sweep(config: DictConfig) -> None:
 
     Raises ConfigError, naming the cell, and for a sweep that would write outside its directory.
     """
-    from flowlab.experiment import check_parts
+    from flowlab.parts import check_parts
 
     loader, folder = GlobalHydra.instance().config_loader(), Path(config.hydra.sweep.dir).resolve()
     taken: set[Path] = set()
@@ -150,14 +152,25 @@ def run_cell(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float:
     except Finished as error:
         print(error)
         metrics = json.loads((run_dir / "metrics.json").read_bytes())
-    except FlowlabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return math.inf
-    except Exception:  # not the user's mistake; `train` has written it down
-        traceback.print_exc()
+    except Exception as error:
+        if isinstance(error, FlowlabError | HydraException):
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        else:  # not the user's mistake
+            traceback.print_exc()
+        if not isinstance(error, OutputError):  # as it may be another command's
+            _mark_as_failed(run_dir / "metrics.json", error)
         return math.inf
     nll = float(metrics["val/nll"])
     return nll if math.isfinite(nll) else math.inf
+
+
+def _mark_as_failed(path: Path, error: Exception) -> None:
+    """Have a cell's metrics say that it failed, if they do not yet, for the report to count it."""
+    with suppress(OSError, ValueError):
+        metrics = json.loads(path.read_bytes())
+        if metrics["status"] == "completed":
+            metrics |= {"status": "failed", "error": str(error)}
+            write_whole(path, json.dumps(metrics, indent=2).encode())
 
 
 def finish_sweep(config: DictConfig) -> None:

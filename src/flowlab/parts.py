@@ -1,0 +1,92 @@
+"""The check of what only the parts of a run know: their keys, the targets, the flow's options."""
+
+import inspect
+import os
+import warnings
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from hydra.utils import get_object
+from omegaconf import DictConfig
+
+from flowlab.config import near
+from flowlab.errors import ConfigError
+from flowlab.flows import build_flow
+from flowlab.targets import TARGETS
+
+LIGHTNINGS = ("EarlyStopping", "LearningRateMonitor")  # its callbacks that do here what they say
+PARTIAL = ("optimizer", "schedule")
+
+
+def check_parts(cfg: DictConfig) -> None:
+    """Check the classes and functions that a configuration names, and the size of what they make.
+
+    Raises ConfigError.
+    """
+    for group in ("data", "optimizer", "schedule", "trainer"):
+        _check_part(group, cfg[group])
+    for name, values in cfg.get("callbacks", {}).items():
+        if values is not None:
+            _check_callback(f"callbacks.{name}", values, cfg.trainer.devices)
+    target = cfg.data.get("target")
+    if target not in TARGETS:
+        raise ConfigError(f"data.target={target}: no such; available: {', '.join(TARGETS)}")
+    _check_size(cfg, TARGETS[target].dim)
+
+
+def _check_part(group: str, values: Any) -> Any:
+    """The class or function of a group, which must take all of its keys."""
+    if not isinstance(values, DictConfig) or "_target_" not in values:
+        raise ConfigError(f"{group}: expected keys, and with them a _target_")
+    try:
+        part = get_object(values["_target_"])
+        parameters = inspect.signature(part).parameters
+    except Exception as error:  # whatever a name that leads nowhere runs into
+        raise ConfigError(f"{group}._target_={values['_target_']}: {error}") from error
+    known = [p.name for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    private = ["_target_", "_partial_"] if group in PARTIAL else ["_target_"]
+    for key in map(str, values):
+        if key not in known + private and len(known) == len(parameters):
+            hint = near(key, dict.fromkeys(known)) or f"available: {', '.join(known)}"
+            raise ConfigError(f"{group}.{key}: no such key; {hint}")
+    for key in private if group in PARTIAL else known:
+        if key not in values and (key in private or parameters[key].default is inspect._empty):
+            raise ConfigError(f"{group}.{key}: missing")
+    return part
+
+
+def _check_callback(group: str, values: Any, devices: int) -> None:
+    callback = _check_part(group, values)
+    named = f"{group}._target_={values['_target_']}"
+    if not (isinstance(callback, type) and issubclass(callback, pl.Callback)):
+        raise ConfigError(f"{named}: expected a Callback of Lightning")
+    if callback.__module__.startswith("lightning.") and callback.__name__ not in LIGHTNINGS:
+        raise ConfigError(
+            f"{named}: does not work with flowlab's loop, which steps the optimizer and saves by "
+            f"itself; of Lightning's callbacks {' and '.join(LIGHTNINGS)} do"
+        )
+    if devices > 1 and issubclass(callback, pl.callbacks.EarlyStopping):
+        raise ConfigError(f"{named}: expected trainer.devices=1; it would stop one process alone")
+
+
+def _check_size(cfg: DictConfig, dim: int) -> None:
+    """Check that flow and data fit into the memory, without making them."""
+    try:
+        with (
+            torch.device("meta"),
+            torch.random.fork_rng(devices=[]),
+            warnings.catch_warnings(action="ignore"),
+        ):
+            flow = build_flow(dim=dim, **cfg.flow)
+    except (ValueError, RuntimeError, OverflowError) as error:
+        raise ConfigError(f"flow: {' '.join(str(error).split())[:200]}") from error
+    # weights, gradients, Adam's two moments and the best weights; and the points
+    numbers = 5 * cfg.replicates * sum(p.numel() for p in flow.parameters())
+    numbers += dim * sum(cfg.data.get(f"num_{split}", 0) for split in ("train", "val", "test"))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 4 * numbers > memory:
+        raise ConfigError(
+            f"flow and data need {4 * numbers / 2**30:.3g} GiB and this machine has "
+            f"{memory / 2**30:.3g}; lower num_hidden, num_flows, replicates or data.num_train"
+        )
