@@ -28,6 +28,8 @@ MODULE, DATA = "src/flowlab/module.py", "src/flowlab/data.py"
 DIVERGENCE = "src/flowlab/divergence.py"
 CHECKPOINT = "src/flowlab/callbacks/checkpoint.py"
 FLOW_TESTS = "test_flows.py -k 'coupling-2 or normal'"
+CONFIG, COMMAND_LINE = "src/flowlab/config.py", "src/flowlab/command_line.py"
+EXPLAINED = "test_command_line.py -k 'is_explained or makes_sense or welcome'"
 
 TARGETS, SCHEDULES = "src/flowlab/targets.py", "src/flowlab/schedules.py"
 REPLICATES = "src/flowlab/replicates.py"
@@ -212,6 +214,32 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the logger
     # the configuration and the command line
+    "configuration: no rule for the seeds of the data": Mutant(
+        EXPLAINED, ((CONFIG, '"data.*seed":', '"data.*sed":'),)
+    ),
+    "configuration: any seed of the data from -1 on": Mutant(
+        EXPLAINED, ((CONFIG, '"data.*seed": _whole(0)', '"data.*seed": _whole(-1)'),)
+    ),
+    "configuration: no rule for the resolution": Mutant(
+        EXPLAINED, ((CONFIG, '"callbacks.*.resolution":', '"callbacks.*.resolutions":'),)
+    ),
+    "configuration: a resolution of 1": Mutant(
+        EXPLAINED,
+        ((CONFIG, '"callbacks.*.resolution": _whole(2)', '"callbacks.*.resolution": _whole(1)'),),
+    ),
+    "configuration: any strategy": Mutant(
+        EXPLAINED, ((CONFIG, '_one_of("auto", "ddp")', '_one_of("auto", "ddp", "fsdp")'),)
+    ),
+    "configuration: no strategy but one": Mutant(
+        EXPLAINED, ((CONFIG, '_one_of("auto", "ddp")', '_one_of("auto")'),)
+    ),
+    "configuration: unknown keys at the root": Mutant(
+        EXPLAINED, ((CONFIG, "and not _is_used(key, container)", "and False"),)
+    ),
+    "configuration: a check that fails open": Mutant(
+        "test_command_line.py -k whatever",
+        ((COMMAND_LINE, "refusing(Exception)", "refusing(OSError)"),),
+    ),
 }
 
 
