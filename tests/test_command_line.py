@@ -375,7 +375,7 @@ def test_a_real_run_is_the_run_in_process(
     assert names == expected | {"events.out", "train.log"}
     weights = (folder / "flow.safetensors").read_bytes()
     assert weights == (short_run.folder / "flow.safetensors").read_bytes()
-    kl = f"{short_run.metrics['test/kl']:.4f} nats"
+    kl = f"{short_run.metrics['test/kl']:.4f} ± 0.0001 nats"
     lines = result.stdout.splitlines()
     assert [line.split() for line in lines if line.startswith("KL")] == [["KL", *kl.split()]]
     logdir = folder.parent.relative_to(tmp_path)
