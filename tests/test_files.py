@@ -1,0 +1,123 @@
+"""Files that are whole, and run directories that are one run's alone."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import NO_PICTURES, SHORT, Compose, Run
+
+from flowlab.errors import OutputError
+from flowlab.experiment import train
+from flowlab.files import claim, release, write_whole
+
+OURS = (
+    ".metrics.json.123.part",
+    ".flow.safetensors.7.part",
+    "checkpoints/.best.ckpt.123.part",
+    "checkpoints/.last.ckpt.123.part",
+    "plots/.density.png.123.part",
+)
+THEIRS = (
+    ".thesis.part",
+    ".thesis.123.part",
+    ".metrics.json.part",
+    "metrics.json.123.part",
+    "checkpoints/.other.ckpt.123.part",
+    "plots/.density.pdf.123.part",
+    "plots/sub/.density.png.123.part",
+    "sub/.film.mkv.part",
+    "run/.metrics.json.123.part",
+    "run/checkpoints/.last.ckpt.123.part",
+)
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def contents(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("ckpt_path", [".", "checkpoints/last.ckpt"])
+def test_only_what_the_run_itself_half_wrote_is_cleared_away(
+    ckpt_path: str, tmp_path: Path
+) -> None:
+    touch(tmp_path, ".hydra/config.yaml", "checkpoints/last.ckpt", *OURS, *THEIRS)
+    before = contents(tmp_path)
+    claim(tmp_path, str(tmp_path / ckpt_path))
+    release(tmp_path)
+    assert before - contents(tmp_path) == set(OURS)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ((".thesis.part",), "holds .thesis.part; a run needs an absent or an empty folder: "),
+        (("a/.hydra/x", "b/x", "c/x", "d/x", "e/x"), "holds a, b, c and 2 more; "),
+        ((".hydra/x", "train.log", "notes.txt"), "holds notes.txt; "),
+        ((".hydra/x", "metrics.json"), "holds a run already; to go on with it add ckpt_path="),
+        (("checkpoints/x",), "holds a run already; "),
+        (("events.out.tfevents.1",), "holds a run already; "),
+    ],
+)
+@pytest.mark.parametrize("ckpt_path", [None, "a", "a/checkpoints/last.ckpt", "x.ckpt"])
+def test_a_folder_that_is_not_the_runs_is_refused_and_left_alone(
+    names: tuple[str, ...], reason: str, ckpt_path: str | None, tmp_path: Path
+) -> None:
+    touch(tmp_path, *names)
+    before = contents(tmp_path)
+    with pytest.raises(OutputError) as error:
+        claim(tmp_path, ckpt_path and str(tmp_path / ckpt_path))
+    assert str(error.value).startswith(f"{tmp_path}: {reason}")
+    assert str(error.value).endswith("choose another hydra.run.dir")
+    assert contents(tmp_path) == before
+    claim(tmp_path / "new", None)  # nothing is left locked
+    release(tmp_path / "new")
+
+
+@pytest.mark.parametrize("names", [(), (".hydra/config.yaml", "train.log")])
+def test_an_empty_folder_may_become_a_run(names: tuple[str, ...], tmp_path: Path) -> None:
+    touch(tmp_path, *names)
+    claim(tmp_path, None)
+    release(tmp_path)
+
+
+def test_the_root_of_all_files_is_refused() -> None:
+    with pytest.raises(OutputError, match=r"^/: holds "):
+        claim(Path("/"), None)
+
+
+def test_a_run_that_goes_on_elsewhere_needs_an_empty_folder_too(
+    short_run: Run, compose_config: Compose, tmp_path: Path
+) -> None:
+    touch(tmp_path, ".thesis.part")
+    words = (f"run_dir={tmp_path}", f"ckpt_path={short_run.folder}", "trainer.max_epochs=6")
+    with pytest.raises(OutputError, match=r"holds \.thesis\.part"):
+        train(compose_config(*SHORT, *NO_PICTURES, *words))
+    assert contents(tmp_path) == {".thesis.part"}
+
+
+def test_a_file_is_on_the_disk_before_it_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        size = os.fstat(descriptor).st_size
+        happened.append(f"fsync of {size} bytes")
+        fsync(descriptor)
+
+    def note_replace(self: Path, target: Any) -> Path:
+        happened.append("replace")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    write_whole(tmp_path / "file", b"content")
+    assert happened == ["fsync of 7 bytes", "replace"]
+    assert contents(tmp_path) == {"file"}
