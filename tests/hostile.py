@@ -20,16 +20,17 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save
 
 from flowlab import load
 from flowlab.errors import FlowlabError
 from flowlab.export import digest
 from flowlab.flows import build_flow
-from flowlab.resume import check_resume
+from flowlab.resume import check_resume, seal
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-HARMLESS = ("object.__getattr__", "builtins.id", "pathlib.Path.glob", "os.scandir")
+HARMLESS = ("object.__getattr__", "builtins.id", "pathlib.Path.glob", "os.scandir", "os.listdir")
 
 
 class Evil:
@@ -57,7 +58,13 @@ def pickles(mark: str) -> Iterator[bytes]:
 
 
 def archives(folder: Path, mark: str, good: Path) -> Iterator[bytes]:
-    """torch.save's two formats, and zip files that are not what they seem."""
+    """torch.save's two formats, and zip files that are not what they seem, sealed or not."""
+    for content in _archives(folder, mark, good):
+        yield content
+        yield seal(content)
+
+
+def _archives(folder: Path, mark: str, good: Path) -> Iterator[bytes]:
     path = folder / "archive"
     for evil in islice(evils(mark), 2):
         for content in (evil, {"epoch": 1, "state_dict": {"x": evil}}, {"hyper_parameters": evil}):
@@ -76,6 +83,7 @@ def archives(folder: Path, mark: str, good: Path) -> Iterator[bytes]:
         entries | {pickled: evil_bytes},
         entries | {f"../../{Path(mark).name}": b"x"},
         entries | {mark: b"x"},
+        {name: b"" if "/data/" in name else data for name, data in entries.items()},
         {"archive/data.pkl": evil_bytes, "archive/version": b"3\n"},
         {"archive/constants.pkl": evil_bytes, "archive/code/__torch__.py": b"import os"},
         {},
@@ -84,6 +92,8 @@ def archives(folder: Path, mark: str, good: Path) -> Iterator[bytes]:
         with zipfile.ZipFile(path, "w") as archive:
             for name, data in trick.items():
                 archive.writestr(name, data)
+            for written in archive.infolist():  # as torch has it
+                written.external_attr = 0
         yield path.read_bytes()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:  # a bomb: 1 GiB in 1 MiB
         archive.writestr("archive/data.pkl", evil_bytes)
@@ -162,12 +172,10 @@ def make_corpus(folder: Path, good: Path) -> list[Path]:
     return [*paths, devices, devices / "flow.safetensors"]
 
 
-def openings(path: Path) -> Iterator[Callable[[], object]]:
+def openings(cfg: DictConfig, path: Path) -> Iterator[Callable[[], object]]:
     """The ways in: `flowlab.load`, and `ckpt_path` of the command line."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", [f"ckpt_path={path}", "trainer.max_epochs=9"])
     yield lambda: load(path)
-    yield lambda: check_resume(cfg)
+    yield lambda: check_resume(OmegaConf.merge(cfg, {"ckpt_path": str(path)}))
 
 
 def is_harm(event: str, arguments: tuple[Any, ...]) -> bool:
@@ -179,10 +187,10 @@ def is_harm(event: str, arguments: tuple[Any, ...]) -> bool:
     return not event.startswith(HARMLESS)
 
 
-def try_one(path: Path, events: list[str]) -> dict[str, Any]:
+def try_one(cfg: DictConfig, path: Path, events: list[str]) -> dict[str, Any]:
     """Open a file in a process of its own; what it did, and what came of it."""
     reader, writer = os.pipe()
-    ways = list(openings(path))
+    ways = list(openings(cfg, path))
     if pid := os.fork():
         os.close(writer)
         with os.fdopen(reader) as pipe:
@@ -212,7 +220,9 @@ def main(folder: Path, good: Path) -> None:
     torch.set_num_threads(1)
     tempfile.tempdir = str(folder)
     corpus = make_corpus(folder, good)
-    for way in openings(good.parent.parent):  # imports what opening needs
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", ["trainer.max_epochs=9"])
+    for way in openings(cfg, good.parent.parent):  # imports what opening needs
         with suppress(FlowlabError):  # for a finished run
             way()
     events: list[str] = []
@@ -222,7 +232,7 @@ def main(folder: Path, good: Path) -> None:
             events.append(f"{event} {arguments!r}"[:200])
 
     sys.addaudithook(hook)
-    print(json.dumps([try_one(path, events) for path in corpus]))
+    print(json.dumps([try_one(cfg, path, events) for path in corpus]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,14 @@
 """Going on with a run: to the bit, or refused with a reason."""
 
+import io
 import json
+import os
 import random
+import shutil
+import signal
+import warnings
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +17,11 @@ import pytest
 import torch
 from conftest import NO_PICTURES, SHORT, Compose, Run, events
 from omegaconf import DictConfig
-from torch.utils._pytree import tree_leaves
 
 from flowlab.errors import ConfigError, Finished, ModelFileError
 from flowlab.experiment import train
-from flowlab.resume import read_checkpoint
+from flowlab.logger import RunLogger
+from flowlab.resume import read_checkpoint, seal, to_bytes
 
 SCHEDULES = ["constant", "cosine", "onecycle"]
 FILES = ("flow.safetensors", "plots/loss.png")
@@ -29,6 +36,26 @@ class Halt(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:
         if module.step >= self.step:
             raise {"KeyboardInterrupt": KeyboardInterrupt, "MemoryError": MemoryError}[self.error]
+
+
+class At(pl.Callback):
+    """Something that happens in a hook of the training: an error, a signal."""
+
+    def __init__(self, hook: str, what: str):
+        setattr(self, hook, {"error": self.error, "signal": self.signal, "draw": self.draw}[what])
+
+    def error(self, *args: Any) -> None:
+        raise KeyboardInterrupt
+
+    def signal(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def draw(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:
+        DRAWN.append((module.step, torch.rand(1).item()))
+
+
+DRAWN: list[tuple[int, float]] = []
 
 
 def same_run(first: dict[str, Any], second: dict[str, Any]) -> bool:
@@ -81,6 +108,57 @@ def test_a_cut_run_goes_on_to_the_same_end(
         assert steps == [0, 2, 4, 6]
 
 
+@pytest.fixture
+def quick(compose_config: Compose, tmp_path: Path) -> Compose:
+    """quick("name", ...): two epochs of four steps, without pictures but for the loss curve."""
+    pictures = [word for word in NO_PICTURES if "loss" not in word]
+
+    def make(name: str, *overrides: str) -> DictConfig:
+        words = (*SHORT, *pictures, "trainer.max_epochs=2", f"run_dir={tmp_path / name}")
+        return compose_config(*words, "callbacks.loss.every_n_epochs=1", *overrides)
+
+    return make
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """All points of all scalars, and the steps of all pictures, in their order."""
+    read = events(folder)
+    points = {tag: [(e.step, e.value) for e in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+    pictures = {tag: [(e.step, 0.0) for e in read.Images(tag)] for tag in read.Tags()["images"]}
+    return points | pictures
+
+
+def lose(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize("words", [(), ("replicates=2",)])
+def test_a_run_cut_between_its_last_epoch_and_its_end_ends_the_same(
+    words: tuple[str, ...], quick: Compose, tmp_path: Path
+) -> None:
+    """By Ctrl-C, before and after the test and its pictures, or by SIGKILL, which leaves less."""
+    whole = train(quick("whole", *words))
+    files = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*")}
+    files = {path for path in files if "tfevents" not in path.name}
+    places = {}
+    for hook in ("on_train_end", "on_test_start", "on_test_end"):
+        halt = f"+callbacks.halt={{_target_: test_resume.At, hook: {hook}, what: error}}"
+        with pytest.raises(SystemExit):
+            train(quick(hook, *words, halt))
+        places[hook] = hook
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    lose(tmp_path / "killed", "metrics.json", "flow.safetensors")
+    for name, before in ({"elsewhere": "on_test_end", "killed": "killed"} | places).items():
+        resumed = train(quick(name, *words, f"ckpt_path={tmp_path / before}"))
+        assert same_run(whole, resumed)
+        assert json.loads((tmp_path / name / "metrics.json").read_text()) == resumed
+        for file in FILES:
+            assert (tmp_path / name / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+        assert all((tmp_path / name / file).exists() for file in files)
+        assert curves(tmp_path / name) == curves(tmp_path / "whole")
+
+
 def test_ctrl_c_is_remembered_as_such(configuration: Compose, tmp_path: Path) -> None:
     halt = "{_target_: test_resume.Halt, step: 10, error: KeyboardInterrupt}"
     with pytest.raises(SystemExit) as stop:
@@ -99,9 +177,196 @@ def test_a_bare_last_checkpoint_is_enough(configuration: Compose, tmp_path: Path
     assert same_run(whole, train(configuration("resumed", f"ckpt_path={alone}")))
 
 
-def test_a_run_without_a_checkpoint_yet_starts_anew(configuration: Compose, tmp_path: Path) -> None:
+def test_a_signal_within_an_epoch_saves_the_epoch_so_far(quick: Compose, tmp_path: Path) -> None:
+    """The first chunk of the second epoch, two of the four batches of 32 points, ends it."""
+    act = "+callbacks.act={_target_: test_resume.At, hook: on_train_batch_start, what: signal}"
+    words = ("data.batch_size=32", "data.num_train=128")
+    with pytest.raises(SystemExit) as stop:
+        train(quick("cut", *words, act))
+    assert stop.value.code == 130
+    checkpoint = read_checkpoint(tmp_path / "cut" / "checkpoints" / "last.ckpt")
+    assert checkpoint["flowlab"]["step"] == 4 + 2
+    resumed = train(quick("cut", *words, f"ckpt_path={tmp_path / 'cut'}"))
+    assert same_run(train(quick("whole", *words)), resumed)
+
+
+def test_what_draws_from_the_global_generator_goes_on_too(quick: Compose, tmp_path: Path) -> None:
+    """A callback of one's own."""
+    act = "+callbacks.act={_target_: test_resume.At, hook: on_train_batch_end, what: draw}"
+    halt = "+callbacks.halt={_target_: test_resume.Halt, step: 6, error: MemoryError}"
+    DRAWN.clear()
+    train(quick("whole", act))
+    whole = dict(DRAWN)
+    DRAWN.clear()
+    with pytest.raises(MemoryError):
+        train(quick("cut", act, halt, "callbacks.checkpoint.every_n_train_steps=1"))
+    torch.manual_seed(1)
+    train(quick("cut", act, f"ckpt_path={tmp_path / 'cut'}"))
+    assert dict(DRAWN) == whole
+    assert len(set(whole.values())) == len(whole) > 4
+
+
+def test_seconds_are_those_of_all_parts(quick: Compose, tmp_path: Path) -> None:
+    train(quick("first"))
+    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    checkpoint = read_checkpoint(last)
+    checkpoint["flowlab"]["seconds"] = 1000.0
+    last.write_bytes(to_bytes(checkpoint))
+    resumed = train(quick("first", f"ckpt_path={tmp_path / 'first'}", "trainer.max_epochs=3"))
+    assert 1000 < resumed["seconds"] < 1100
+
+
+def test_history_has_each_point_once_and_none_from_after_the_resume(tmp_path: Path) -> None:
+    first = RunLogger(tmp_path / "first")
+    for epoch in range(5):
+        first.log_metrics({"val/nll": 10.0 + epoch, "epoch": epoch})
+    first.close()
+    (file,) = (tmp_path / "first").glob("events.*")
+    shutil.copy(file, f"{file}.again")
+    RunLogger(tmp_path / "second", tmp_path / "first", epochs=3, drawn=3).close()
+    points = [(event.step, event.value) for event in events(tmp_path / "second").Scalars("val/nll")]
+    assert points == [(1, 10.0), (2, 11.0), (3, 12.0)]
+
+
+def test_a_run_without_a_checkpoint_yet_starts_anew_and_says_so(
+    quick: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "cut" / ".hydra").mkdir(parents=True)
-    assert train(configuration("cut", f"ckpt_path={tmp_path / 'cut'}"))["epochs"] == 6
+    (tmp_path / "cut" / "events.out.tfevents.1").touch()
+    with caplog.at_level("INFO"):
+        assert train(quick("cut", f"ckpt_path={tmp_path / 'cut'}"))["epochs"] == 2
+    line = f"ckpt_path={tmp_path / 'cut'}: cut before its first checkpoint; starting anew"
+    assert line in caplog.text
+
+
+def optimizer_of(run: Path) -> dict[str, Any]:
+    checkpoint = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    group: dict[str, Any] = checkpoint["optimizer_states"][0]["param_groups"][0]
+    return group
+
+
+def weights_of(run: Path) -> list[float]:
+    checkpoint = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    return [x for tensor in checkpoint["state_dict"].values() for x in tensor.flatten().tolist()]
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "expected", "inside"),
+    [
+        ("+optimizer.weight_decay=10", "weight_decay", 10, False),
+        ("+optimizer.betas=[0.5,0.9]", "betas", (0.5, 0.9), False),
+        ("optimizer.lr=0.1", "lr", 0.1, False),
+        ("optimizer.lr=0.1", "lr", 0.1, True),
+        ("schedule=cosine", "lr", pytest.approx(5e-4, abs=0), True),
+        ("trainer.gradient_clip_val=1e-5", None, None, False),
+    ],
+)
+def test_other_options_are_taken_over(
+    word: str, key: str | None, expected: Any, inside: bool, quick: Compose, tmp_path: Path
+) -> None:
+    """As said: from the next step on, `inside` an epoch, the second of two, or at its end."""
+    words = ("callbacks.checkpoint.every_n_train_steps=1", "data.batch_size=32")
+    halt = "+callbacks.halt={_target_: test_resume.Halt, step: %d, error: MemoryError}"
+    with pytest.raises(MemoryError):
+        train(quick("cut", *words, halt % (9 if inside else 7)))
+    shutil.copytree(tmp_path / "cut", tmp_path / "other")
+    before = optimizer_of(tmp_path / "cut")
+    for name, others in {"cut": (), "other": (word,)}.items():
+        train(quick(name, *words, f"ckpt_path={tmp_path / name}", *others))
+    after = optimizer_of(tmp_path / "other")
+    if key is not None:
+        assert (after[key], before[key]) != (before[key], expected)
+        assert after[key] == expected
+    assert weights_of(tmp_path / "cut") != weights_of(tmp_path / "other")
+    assert optimizer_of(tmp_path / "cut") == before
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["+optimizer.amsgrad=true", "optimizer._target_=torch.optim.AdamW", "optimizer.fused=false"],
+)
+def test_what_the_state_of_an_optimizer_hangs_on_is_refused(
+    word: str, short_run: Run, compose_config: Compose, tmp_path: Path
+) -> None:
+    words = (*SHORT, "trainer.max_epochs=9", f"ckpt_path={short_run.folder}", word)
+    message = refused(ConfigError, compose_config(*words, f"run_dir={tmp_path / 'new'}"))
+    key, value = word.lstrip("+").split("=")
+    assert f"not the same flow, data and optimizer: {key}=" in message
+    assert f"there, {value.capitalize() if value.islower() else value} here" in message
+
+
+def test_options_that_a_foreign_callback_keeps_are_refused(quick: Compose, tmp_path: Path) -> None:
+    """Lightning's takes its patience from the checkpoint. Without the callback a run may go on."""
+    stop = "lightning.pytorch.callbacks.EarlyStopping"
+    words = [f"+callbacks.s={{_target_: {stop}, monitor: val/nll, patience: {n}}}" for n in (5, 1)]
+    train(quick("first", words[0]))
+    common = ("trainer.max_epochs=3", f"ckpt_path={tmp_path / 'first'}")
+    message = refused(ConfigError, quick("second", words[1], *common))
+    assert "callbacks.s.patience=5 there, 1 here" in message
+    assert train(quick("third", *common))["epochs"] == 3
+
+
+@pytest.mark.parametrize("word", ["optimizer.lr=0.1", "trainer.gradient_clip_val=1"])
+def test_a_finished_run_with_other_settings_is_not_this_one(
+    word: str, short_run: Run, compose_config: Compose, tmp_path: Path
+) -> None:
+    """Nor one that is trained to its end, and has but its test to go."""
+    shutil.copytree(short_run.folder, tmp_path / "cut")
+    lose(tmp_path / "cut", "metrics.json")
+    for folder in (short_run.folder, tmp_path / "cut"):
+        words = (*SHORT, word, f"run_dir={tmp_path / 'new'}", f"ckpt_path={folder}")
+        message = refused(ConfigError, compose_config(*words))
+        assert "trained to its end with other settings: " + word.split("=")[0] in message
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "flow.safetensors"])
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"{}")])
+def test_a_finished_run_that_lost_a_result_makes_it_anew(
+    name: str,
+    spoil: Callable[[Path], object],
+    short_run: Run,
+    compose_config: Compose,
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(short_run.folder, tmp_path / "run")
+    spoil(tmp_path / "run" / name)
+    words = (*SHORT, *NO_PICTURES, f"run_dir={tmp_path / 'run'}", f"ckpt_path={tmp_path / 'run'}")
+    assert same_run(train(compose_config(*words)), short_run.metrics)
+    path = tmp_path / "run" / "flow.safetensors"
+    assert path.read_bytes() == (short_run.folder / "flow.safetensors").read_bytes()
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (),
+        ("events.out.tfevents.1",),  # a stranger's
+        ("events.out.tfevents.1.sweep", "multirun.yaml", "b/.hydra/x", "a/checkpoints/x"),
+        (".hydra/config.yaml", "multirun.yaml", "b/.hydra/x", "a/checkpoints/x"),
+        ("metrics.json", "model.pt"),
+        (".hydra/config.yaml", "checkpoints/best.ckpt"),  # which is a checkpoint
+    ],
+)
+def test_a_folder_that_is_not_a_run_is_refused(
+    names: tuple[str, ...], quick: Compose, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    touch(folder, *names)
+    message = refused(ConfigError, quick("new", f"ckpt_path={folder}"))
+    assert message.startswith(f"ckpt_path={folder}: not the directory of one run")
+    assert "\n" not in message
+    if "multirun.yaml" in names:
+        assert message.endswith(f"; runs in it: {folder}/a, {folder}/b")
+    assert sorted(names) == sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
+    )
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -136,7 +401,9 @@ def test_another_flow_or_other_data_are_refused_and_listed(
 ) -> None:
     common = (*SHORT, f"run_dir={tmp_path / 'new'}", f"ckpt_path={short_run.folder}")
     message = refused(ConfigError, compose_config(*common, "num_flows=6", "data.seed=1"))
-    assert "not the same flow and data: data.seed=0 there, 1 here, num_flows=4 there" in message
+    assert (
+        "the same flow, data and optimizer: data.seed=0 there, 1 here, num_flows=4 there" in message
+    )
     assert "seed=0 there, 1 here" in refused(ConfigError, compose_config(*common, "seed=1"))
 
 
@@ -161,52 +428,117 @@ def test_a_finished_run_says_so_and_is_left_alone(
     assert state() == before
 
 
-def test_damage_is_noticed_wherever_it_is(
-    short_run: Run, compose_config: Compose, tmp_path: Path
-) -> None:
+def test_damage_is_noticed_wherever_it_is(short_run: Run, tmp_path: Path) -> None:
+    """Any length that is cut off, and any bit of the file that is flipped."""
     whole = (short_run.folder / "checkpoints" / "last.ckpt").read_bytes()
     cut = tmp_path / "cut.ckpt"
-    cfg = compose_config(
-        *SHORT, "trainer.max_epochs=9", f"run_dir={tmp_path / 'new'}", f"ckpt_path={cut}"
-    )
     dice = random.Random(0)
-    for length in (0, 1, 100, len(whole) - 1, *dice.sample(range(len(whole)), 20)):
+    for length in (0, 1, 64, 100, len(whole) - 1, *dice.sample(range(len(whole)), 20)):
         cut.write_bytes(whole[:length])
-        assert f"{cut}: damaged, or no checkpoint" in refused(ModelFileError, cfg)
+        assert f"{cut}: damaged, or no checkpoint" in unreadable(cut)
+    for position in dice.sample(range(8 * len(whole)), 2500):
+        cut.write_bytes(flip(whole, position))
+        assert "damaged, or no checkpoint" in unreadable(cut)
     cut.write_bytes(whole)
-    expected = read_checkpoint(cut)
-    for position in dice.sample(range(len(whole)), 100):
-        flipped = bytearray(whole)
-        flipped[position] ^= 1 << dice.randrange(8)
-        cut.write_bytes(flipped)
-        try:
-            found = read_checkpoint(cut)
-        except ModelFileError:
-            continue
-        # the archive's padding and dates hold nothing
-        for a, b in zip(tree_leaves(found), tree_leaves(expected), strict=True):
-            assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-    for content in ({"state_dict": {}}, [1], expected | {"flowlab": {"config": []}}):
-        torch.save(content, cut)
-        assert "damaged, or no checkpoint" in refused(ModelFileError, cfg)
-    for key in ("loops", "optimizer_states", "callbacks"):
-        torch.save({k: v for k, v in expected.items() if k != key}, cut)
-        assert key in refused(ModelFileError, cfg)
-    torch.save(expected | {"flowlab": expected["flowlab"] | {"format": 0}}, cut)
-    assert "format 0; this version reads 2" in refused(ModelFileError, cfg)
-    moments = expected["optimizer_states"][0]["state"][0]["exp_avg"]
-    for tensor in (moments, expected["state_dict"]["flow.transforms.0.nets.0.weights.0"]):
-        tensor[0, 0, 0] = torch.nan
-        torch.save(expected, cut)
-        assert "it holds numbers that are not finite" in refused(ModelFileError, cfg)
-        tensor[0, 0, 0] = 0
-    torch.save(expected | {"state_dict": {}}, cut)
-    with pytest.raises(ModelFileError, match="not a checkpoint of this run"):
-        train(cfg)
-    cfg.run_dir = str(tmp_path / "newer")
+    read_checkpoint(cut)
     cut.write_bytes(b"")
     (tmp_path / "best.ckpt").write_bytes(whole)
-    assert f"{tmp_path / 'best.ckpt'} is whole" in refused(ModelFileError, cfg)
+    assert f"{tmp_path / 'best.ckpt'} is whole" in unreadable(cut)
+
+
+def test_damage_to_the_table_of_contents_is_noticed(tmp_path: Path) -> None:
+    """Each bit of it, in a checkpoint that is as small as they can be."""
+    path = tmp_path / "small.ckpt"
+    content = {"state_dict": {"weight": torch.ones(3)}, "optimizer_states": [], "callbacks": {}}
+    content |= {"loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 1}}}}}
+    content |= {"flowlab": {"format": 3, "config": {}, "identity": "x"}}
+    whole = to_bytes(content)
+    path.write_bytes(whole)
+    assert torch.equal(read_checkpoint(path)["state_dict"]["weight"], torch.ones(3))
+    for position in range(8 * whole.index(b"PK\x01\x02"), 8 * len(whole)):
+        path.write_bytes(flip(whole, position))
+        assert "damaged, or no checkpoint" in unreadable(path)
+
+
+def test_archives_that_torch_would_misread_are_refused(short_run: Run, tmp_path: Path) -> None:
+    """Though their SHA-256 is right: no checkpoint of flowlab's looks like them."""
+    path = tmp_path / "odd.ckpt"
+    whole = (short_run.folder / "checkpoints" / "last.ckpt").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    twice = [*entries.items(), ("archive/data/0", entries["archive/data/0"])]
+
+    def zipped(items: list[tuple[str, bytes]], kind: int, attributes: int) -> bytes:
+        with zipfile.ZipFile(path, "w", kind) as archive, warnings.catch_warnings(action="ignore"):
+            for name, data in items:
+                archive.writestr(name, data)
+            for entry in archive.infolist():
+                entry.external_attr = attributes * (entry.filename == "archive/data/0")
+        return seal(path.read_bytes())
+
+    path.write_bytes(zipped(list(entries.items()), zipfile.ZIP_STORED, 0))
+    read_checkpoint(path)
+    for content, message in (
+        (zipped(list(entries.items()), zipfile.ZIP_STORED, 16), "attributes"),
+        (zipped(list(entries.items()), zipfile.ZIP_DEFLATED, 0), "compressed"),
+        (zipped(twice, zipfile.ZIP_STORED, 0), "two entries of one name"),
+    ):
+        path.write_bytes(content)
+        assert message in unreadable(path)
+
+
+def test_contents_that_no_training_can_go_on_with_are_refused(
+    short_run: Run, compose_config: Compose, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.ckpt"
+    cfg = compose_config(
+        *SHORT, "trainer.max_epochs=9", f"run_dir={tmp_path / 'new'}", f"ckpt_path={path}"
+    )
+
+    def expected() -> dict[str, Any]:
+        return read_checkpoint(short_run.folder / "checkpoints" / "last.ckpt")
+
+    for content in ({"state_dict": {}}, [1], expected() | {"flowlab": {"config": []}}):
+        path.write_bytes(to_bytes(content))  # type: ignore[arg-type]
+        assert "damaged, or no checkpoint" in refused(ModelFileError, cfg)
+    for key in ("loops", "optimizer_states", "callbacks"):
+        path.write_bytes(to_bytes({k: v for k, v in expected().items() if k != key}))
+        assert key in refused(ModelFileError, cfg)
+    path.write_bytes(to_bytes(expected() | {"flowlab": expected()["flowlab"] | {"format": 2}}))
+    assert "format 2; this version reads 3" in refused(ModelFileError, cfg)
+    weight = "flow.transforms.0.nets.0.weights.0"
+    for keys in (
+        ("state_dict", weight),
+        ("callbacks", "Checkpoint", "best_weights", weight),
+        ("optimizer_states", 0, "state", 0, "exp_avg"),
+        ("optimizer_states", 0, "param_groups", 0, "lr"),
+    ):
+        checkpoint = holder = expected()
+        for key in keys[:-1]:
+            holder = holder[key]  # type: ignore[index]
+        if keys[-1] == "lr":
+            holder["lr"] = float("nan")
+        else:
+            holder[str(keys[-1])][0, 0, 0] = torch.nan
+        path.write_bytes(to_bytes(checkpoint))
+        message = refused(ModelFileError, cfg)
+        place = "".join(f"[{key!r}]" for key in keys if key != "best_weights")
+        assert f"not finite: {place}" in message
+    path.write_bytes(to_bytes(expected() | {"state_dict": {}}))
+    with pytest.raises(ModelFileError, match="not a checkpoint of this run"):
+        train(cfg)
+
+
+def unreadable(path: Path) -> str:
+    with pytest.raises(ModelFileError) as error:
+        read_checkpoint(path)
+    return str(error.value)
+
+
+def flip(content: bytes, bit: int) -> bytes:
+    flipped = bytearray(content)
+    flipped[bit // 8] ^= 1 << bit % 8
+    return bytes(flipped)
 
 
 def test_an_environment_that_lets_checkpoints_run_code_is_refused(

@@ -30,7 +30,7 @@ from flowlab.errors import (
     NonFiniteError,
     OutputError,
 )
-from flowlab.files import claim, release, write_whole
+from flowlab.files import claim, release, run_of, write_whole
 from flowlab.flows import Flow, build_flow
 from flowlab.logger import RunLogger
 from flowlab.module import MaximumLikelihood
@@ -54,6 +54,7 @@ Metrics = dict[str, Any]
 
 LIGHTNINGS_WARNINGS = (
     "`isinstance.treespec, LeafSpec",  # about torch, which changed
+    "Be aware that when using `ckpt_path`, callbacks",  # which the log tells, with all that differs
     "You're resuming from a checkpoint that ended",  # `ToyData` goes on within an epoch
 )
 
@@ -111,15 +112,17 @@ def _is_cell() -> bool:
 def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
     """The run itself; puts its figures into `metrics` as they come."""
     resume = None if cfg.ckpt_path is None else checkpoint_file(cfg.ckpt_path)
-    epochs = 0 if resume is None else _say_where_it_goes_on(cfg, resume)
+    epochs = 0 if cfg.ckpt_path is None else _say_where_it_goes_on(cfg, resume)
     data, module = _build(cfg)
     metrics["params"] = sum(p.numel() for p in module.shown().parameters())
     callbacks = {k: instantiate(c) for k, c in cfg.get("callbacks", {}).items() if c}
-    logger = RunLogger(run_dir, resume and resume.parent.parent, epochs)
+    drawn = min(epochs, cfg.trainer.max_epochs - 1)  # those of the end are drawn anew
+    logger = RunLogger(run_dir, resume and run_of(resume), epochs, drawn)
     trainer = _trainer(cfg, run_dir, callbacks.values(), logger)
     logger.log_config(OmegaConf.to_yaml(cfg))
     try:
         _fit(trainer, module, data, resume)
+        module.has_started = True  # also where no epoch was left
         metrics["seconds"] = module.seconds
         metrics["best_epoch"] = _test_the_best(trainer, module, data)
         metrics |= module.results()
@@ -223,8 +226,11 @@ def _fit(
         raise ModelFileError(f"{resume}: not a checkpoint of this run ({error})") from error
 
 
-def _say_where_it_goes_on(cfg: DictConfig, resume: Path) -> int:
+def _say_where_it_goes_on(cfg: DictConfig, resume: Path | None) -> int:
     """Log what differs from the run of a checkpoint; returns the epochs that it has done."""
+    if resume is None:
+        log.info(f"ckpt_path={cfg.ckpt_path}: cut before its first checkpoint; starting anew")
+        return 0
     checkpoint = read_checkpoint(resume)
     epochs = done_epochs(checkpoint)
     others = differences(cfg, checkpoint, decisive=False)

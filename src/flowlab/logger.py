@@ -20,9 +20,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 )
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
+from flowlab.files import EVENT_FILES
 from flowlab.painter import Painter
 
-EVENT_FILES = "events.out.tfevents.*"
 IMAGE_SIZE = {"height": 500, "width": 1000, "colorspace": 4}
 
 
@@ -30,17 +30,17 @@ class RunLogger(Logger):
     """Writes one event file into the run directory, and the last of each picture into plots/.
 
     The horizontal axis counts finished epochs: 0 is before the training. A run that goes on with
-    another takes over the curves and pictures of its first epochs.
+    another takes over the curves of its first `epochs`, and the pictures of the first `drawn`.
     """
 
-    def __init__(self, run_dir: Path, before: Path | None = None, epochs: int = 0):
+    def __init__(self, run_dir: Path, before: Path | None = None, epochs: int = 0, drawn: int = 0):
         super().__init__()
         self.run_dir = run_dir
         self.start_time = time.time()
         replaced = sorted(run_dir.glob(EVENT_FILES))
         history = sorted(before.glob(EVENT_FILES)) if before is not None else []
         self.writer = SummaryWriter(run_dir)
-        for event in _history(history, epochs):
+        for event in _history(history, epochs, drawn):
             self._file_writer.event_writer.add_event(event)
         self.writer.flush()
         for path in replaced:
@@ -135,15 +135,15 @@ class RunLogger(Logger):
         return cast(FileWriter, self.writer.file_writer)
 
 
-def _history(files: list[Path], epochs: int) -> Iterator[Event]:
+def _history(files: list[Path], epochs: int, drawn: int) -> Iterator[Event]:
     """The curves and pictures of a run's first epochs, each point once; not its final results."""
-    seen = set()
+    last, seen = {"simple_value": epochs, "image": drawn}, set()
     for path in files:
         for event in LegacyEventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                kept = value.WhichOneof("value") in ("simple_value", "image")
                 result = value.tag.startswith("test/") or value.tag.endswith("_best")
                 point = (value.tag, event.step)
-                if kept and not result and event.step <= epochs and point not in seen:
+                kept = event.step <= last.get(str(value.WhichOneof("value")), -1)
+                if kept and not result and point not in seen:
                     seen.add(point)
                     yield event

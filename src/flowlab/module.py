@@ -123,6 +123,10 @@ class MaximumLikelihood(pl.LightningModule):
         self.start = time.monotonic() - self.seconds
         torch.set_rng_state(self.rng_state)
         self.losses = [(total.to(self.device), n) for total, n in self.losses]
+        optimizer = self._optimizer()
+        for group in optimizer.param_groups:
+            group.update(optimizer.defaults)  # and not those of the run that goes on
+        self.on_train_epoch_start()  # which Lightning does not call within an epoch
 
     def on_train_end(self) -> None:
         self.seconds = time.monotonic() - self.start

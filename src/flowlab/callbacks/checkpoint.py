@@ -1,6 +1,5 @@
 """best.ckpt and last.ckpt, and how they reach the disk."""
 
-import io
 import math
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 from flowlab.errors import ModelFileError
 from flowlab.files import write_whole
 from flowlab.module import MaximumLikelihood
-from flowlab.resume import read_checkpoint
+from flowlab.resume import read_checkpoint, to_bytes
 
 
 class Checkpoint(callbacks.Checkpoint):
@@ -41,14 +40,17 @@ class Checkpoint(callbacks.Checkpoint):
         folder.mkdir(exist_ok=True)
         self.last, self.best = folder / "last.ckpt", folder / "best.ckpt"
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero or self.best.exists():
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take the checkpoints over into another directory, where there may be no epoch left."""
+        if not trainer.is_global_zero or trainer.ckpt_path is None:
             return
-        if trainer.ckpt_path is not None:
-            before = Path(trainer.ckpt_path).with_name("best.ckpt")
-            with suppress(OSError, ModelFileError):  # it is not needed to go on
-                if read_checkpoint(before)["epoch"] + 1 == self.best_epoch.max():
-                    write_whole(self.best, before.read_bytes())
+        before = Path(trainer.ckpt_path)
+        if not self.last.exists():
+            write_whole(self.last, before.read_bytes())
+        with suppress(OSError, ModelFileError):  # it is not needed to go on
+            best = before.with_name("best.ckpt")
+            if not self.best.exists() and _epochs(best) == self.best_epoch.max():
+                write_whole(self.best, best.read_bytes())
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
@@ -82,6 +84,10 @@ class Checkpoint(callbacks.Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_nll, self.best_epoch = state_dict["best_nll"], state_dict["best_epoch"]
         self.best_weights = state_dict["best_weights"]
+
+
+def _epochs(path: Path) -> int:
+    return int(read_checkpoint(path)["epoch"]) + 1
 
 
 def _where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -125,9 +131,7 @@ class PatientIO(TorchCheckpointIO):
         """Write all that waits, each file whole or not at all."""
         self.before_writing()
         for path, checkpoint in self.waiting.items():
-            buffer = io.BytesIO()
-            torch.save(checkpoint, buffer)
-            write_whole(path, buffer.getvalue())
+            write_whole(path, to_bytes(checkpoint))
         self.waiting.clear()
         self.written = time.monotonic()
 
