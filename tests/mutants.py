@@ -34,6 +34,9 @@ EXPLAINED = "test_command_line.py -k 'is_explained or makes_sense or welcome'"
 TARGETS, SCHEDULES = "src/flowlab/targets.py", "src/flowlab/schedules.py"
 REPLICATES = "src/flowlab/replicates.py"
 CALLBACKS, PLOTS = "src/flowlab/callbacks", "src/flowlab/plots.py"
+FILES, RESUME = "src/flowlab/files.py", "src/flowlab/resume.py"
+EXPORT, LOGGER = "src/flowlab/export.py", "src/flowlab/logger.py"
+LOOP, RUN = "src/flowlab/module.py", "src/flowlab/experiment.py"
 
 MUTANTS: dict[str, Mutant] = {
     # the flows
@@ -178,7 +181,138 @@ MUTANTS: dict[str, Mutant] = {
         ),
     ),
     # checkpoints, resuming, files
+    "files: people's own *.part deleted": Mutant(
+        "test_files.py -k cleared",
+        ((FILES, "if PART.fullmatch(part.relative_to(run_dir).as_posix()):", "if True:"),),
+    ),
+    "files: *.part deleted below other folders": Mutant(
+        "test_files.py -k cleared",
+        (
+            (FILES, "folder.glob(", "folder.rglob("),
+            (
+                FILES,
+                "PART.fullmatch(part.relative_to(run_dir).as_posix())",
+                "PART.search(f'{part}')",
+            ),
+        ),
+    ),
+    "files: a folder of people's own becomes a run": Mutant(
+        "test_files.py -k 'refused or elsewhere'",
+        ((FILES, "elif others := strangers(run_dir, BEGUN):", "elif others := []:"),),
+    ),
+    "files: no fsync": Mutant(
+        "test_files.py -k on_the_disk", ((FILES, "os.fsync(file.fileno())", "pass"),)
+    ),
+    "files: a compressed archive accepted": Mutant(
+        "test_resume.py -k archives",
+        ((RESUME, "entry.compress_type != zipfile.ZIP_STORED or entry", "entry"),),
+    ),
+    "files: an entry with attributes accepted": Mutant(
+        "test_resume.py -k archives",
+        ((RESUME, "zipfile.ZIP_STORED or entry.external_attr", "zipfile.ZIP_STORED"),),
+    ),
+    "files: two entries of one name accepted": Mutant(
+        "test_resume.py -k archives",
+        ((RESUME, "if len({entry.filename for entry in entries}) < len(entries):", "if False:"),),
+    ),
+    "files: the SHA-256 not compared": Mutant(
+        "test_resume.py -k table_of_contents",
+        ((RESUME, ".hexdigest().encode() != content[-64:]", ".hexdigest().encode() == b''"),),
+    ),
+    "files: best weights that are not finite accepted": Mutant(
+        "test_resume.py -k contents_that", ((RESUME, 'v.get("best_weights")', "None"),)
+    ),
+    "files: rates that are not finite accepted": Mutant(
+        "test_resume.py -k contents_that", ((RESUME, "isinstance(leaf, float) and", "False and"),)
+    ),
+    "files: a finished run, its flow not looked at": Mutant(
+        "test_resume.py -k lost_a_result", ((RESUME, "        load(run_dir)\n", ""),)
+    ),
+    "files: a finished run with other settings": Mutant(
+        "test_resume.py -k other_settings",
+        ((RESUME, "if max(finished, done) >= asked and others:", "if False:"),),
+    ),
+    "files: a run trained to its end with other settings": Mutant(
+        "test_resume.py -k other_settings",
+        ((RESUME, "if max(finished, done) >=", "if finished >="),),
+    ),
+    "files: a stranger's folder started anew in": Mutant(
+        "test_resume.py -k not_a_run", ((RESUME, " or strangers(folder, RUN_FILES):", ":"),)
+    ),
+    "files: a folder of event files started anew in": Mutant(
+        "test_resume.py -k not_a_run",
+        ((RESUME, 'in (".hydra", "metrics.json"))', 'in ("events.out.tfevents.1", ".hydra"))'),),
+    ),
+    "files: no end for a run without an epoch left": Mutant(
+        "test_resume.py -k between_its", ((RUN, "module.has_started = True  #", "pass  #"),)
+    ),
+    "files: the pictures of the end twice": Mutant(
+        "test_resume.py -k between_its",
+        ((RUN, "min(epochs, cfg.trainer.max_epochs - 1)", "epochs"),),
+    ),
+    "files: no last.ckpt at a signal": Mutant(
+        "test_resume.py -k within_an_epoch",
+        (
+            (
+                "src/flowlab/callbacks/interrupt.py",
+                "trainer.save_checkpoint(trainer.checkpoint_callback.last)",
+                "pass",
+            ),
+        ),
+    ),
+    "files: no checkpoint taken over where no epoch is left": Mutant(
+        "test_resume.py -k between_its",
+        (("src/flowlab/callbacks/checkpoint.py", "if not self.last.exists():", "if False:"),),
+    ),
+    "files: the random state not taken over": Mutant(
+        "test_resume.py -k global_generator",
+        ((LOOP, 'self.rng_state, self.step = state["rng_state"],', "self.step ="),),
+    ),
+    "files: the random state not set": Mutant(
+        "test_resume.py -k global_generator",
+        ((LOOP, "torch.set_rng_state(self.rng_state)", "pass"),),
+    ),
+    "files: seconds start anew": Mutant(
+        "test_resume.py -k seconds", ((LOOP, 'self.seconds = state["seconds"]', "pass"),)
+    ),
+    "files: the optimizer's options not taken over": Mutant(
+        "test_resume.py -k 'taken_over and weight_decay'",
+        ((LOOP, "group.update(optimizer.defaults)", "pass"),),
+    ),
+    "files: another rate only from the next epoch on": Mutant(
+        "test_resume.py -k 'taken_over and True'",
+        (
+            (LOOP, "group.update(optimizer.defaults)", "pass"),
+            (LOOP, "self.on_train_epoch_start()  #", "pass  #"),
+        ),
+    ),
+    "files: options of any optimizer go on": Mutant(
+        "test_resume.py -k hangs_on", ((RESUME, '"optimizer.")', '"optimizer._target_")'),)
+    ),
+    "files: other options of foreign callbacks go on": Mutant(
+        "test_resume.py -k foreign_callback",
+        ((RESUME, "in there and not ours", "in there and False"),),
+    ),
     # the exported flow
+    "export: the digest without the configuration": Mutant(
+        "test_export.py -k configuration_too",
+        (
+            (
+                EXPORT,
+                "hashlib.sha256(json.dumps(config, sort_keys=True).encode())",
+                "hashlib.sha256()",
+            ),
+        ),
+    ),
+    "export: the digest without names": Mutant(
+        "test_export.py -k tells", ((EXPORT, 'f"{name} {tensor.dtype} {', 'f"{tensor.dtype} {'),)
+    ),
+    "export: the digest without types": Mutant(
+        "test_export.py -k tells", ((EXPORT, "{name} {tensor.dtype} {", "{name} {"),)
+    ),
+    "export: the digest without shapes": Mutant(
+        "test_export.py -k tells", ((EXPORT, " {tuple(tensor.shape)}", ""),)
+    ),
     # the report and its statistics
     # sweeps
     # pictures
@@ -213,6 +347,12 @@ MUTANTS: dict[str, Mutant] = {
         ((f"{CALLBACKS}/progress.py", "if self.bar.disable and", "if not self.bar.disable and"),),
     ),
     # the logger
+    "logger: points of the history doubled": Mutant(
+        "test_resume.py -k history_has", ((LOGGER, " and point not in seen", ""),)
+    ),
+    "logger: history from after the resume": Mutant(
+        "test_resume.py -k history_has", ((LOGGER, "event.step <= last.get(", "0 <= last.get("),)
+    ),
     # the configuration and the command line
     "configuration: no rule for the seeds of the data": Mutant(
         EXPLAINED, ((CONFIG, '"data.*seed":', '"data.*sed":'),)

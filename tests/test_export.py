@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from flowlab import load
 from flowlab.errors import ModelFileError
-from flowlab.export import save
+from flowlab.export import digest, save
 from flowlab.flows import build_flow
 
 GOOD = {"format": 1, "flow": build_flow("coupling", 2).config, "sha256": ""}
@@ -53,6 +53,26 @@ def test_a_wrong_configuration_is_refused(content: Any, message: str, tmp_path: 
     with pytest.raises(ValueError, match=message) as error:
         load(path)
     assert str(path) in str(error.value)
+
+
+def test_the_digest_is_of_the_configuration_too(tmp_path: Path) -> None:
+    """Another bound is another flow of the same tensors."""
+    flow = build_flow("coupling", 2)
+    content = {"format": 1, "flow": flow.config, "sha256": digest(flow.config, flow.state_dict())}
+    path = tmp_path / "flow.safetensors"
+    save_file(flow.state_dict(), path, {"flowlab": json.dumps(content)})
+    assert load(path).config == flow.config
+    content["flow"] = flow.config | {"bound": 2.0}
+    save_file(flow.state_dict(), path, {"flowlab": json.dumps(content)})
+    with pytest.raises(ModelFileError, match="its digest does not match"):
+        load(path)
+
+
+def test_the_digest_tells_names_types_and_shapes_apart() -> None:
+    """Of tensors that are the same bytes."""
+    zeros = torch.zeros(2, 3)
+    tables = ({"a": zeros}, {"b": zeros}, {"a": zeros.T}, {"a": zeros.int()})
+    assert len({digest({}, table) for table in tables}) == len(tables)
 
 
 def test_wrong_tensors_are_refused(tmp_path: Path) -> None:

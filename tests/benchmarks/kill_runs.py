@@ -41,6 +41,14 @@ def result(run: Path) -> dict[str, Any]:
     return {"metrics": metrics, "weights": weights, "curves": curves}
 
 
+def was_complete(run: Path, moment: float) -> bool:
+    """Whether a run had written its result at a moment: then no signal could be heeded."""
+    path = run / "metrics.json"
+    if not path.exists() or path.stat().st_mtime > moment:
+        return False
+    return bool(json.loads(path.read_text())["status"] == "completed")
+
+
 def cut_and_go_on(folder: Path, name: str, dice: random.Random) -> list[str]:
     """Three signals and then the end; returns what each of them did."""
     told = []
@@ -55,12 +63,12 @@ def cut_and_go_on(folder: Path, name: str, dice: random.Random) -> list[str]:
         )
         time.sleep(dice.uniform(0.6, 4.2))
         signum = dice.choice(list(EXIT_CODES))
-        ended = process.poll() is not None
         process.send_signal(signum)
+        sent = time.time()
         _, errors = process.communicate()
         told.append(f"{signum.name} {process.returncode}")
         # Python's last act, after the run's, is to give signals back to the system
-        honest = (0,) if ended else (EXIT_CODES[signum], -signum)
+        honest = [EXIT_CODES[signum], -signum] + [0] * was_complete(folder / name, sent)
         if process.returncode not in honest or "Traceback" in errors:
             raise SystemExit(f"{told[-1]}:\n{errors}")
         if (folder / name / ".hydra").exists():
