@@ -172,7 +172,8 @@ def check_resume(cfg: DictConfig) -> None:
         raise ConfigError(
             f"ckpt_path={cfg.ckpt_path}: not the same flow, data and optimizer: {decisive}"
         )
-    finished, done = finished_epochs(run_of(path)), done_epochs(checkpoint)
+    run_dir = run_of(path)
+    finished, done = finished_epochs(run_dir), done_epochs(checkpoint)
     asked = cfg.trainer.max_epochs
     others = differences(cfg, checkpoint, decisive=False, but=("trainer.max_epochs", "callbacks."))
     if max(finished, done) >= asked and others:
@@ -182,7 +183,7 @@ def check_resume(cfg: DictConfig) -> None:
         )
     if finished >= asked:
         raise Finished(
-            f"{run_of(path)}: finished, {finished} epochs; nothing to do. "
+            f"{os.path.relpath(run_dir)}: finished, {finished} epochs; nothing to do. "
             "For more of them raise trainer.max_epochs"
         )
     if done > asked:
