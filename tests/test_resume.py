@@ -177,6 +177,15 @@ def test_a_bare_last_checkpoint_is_enough(configuration: Compose, tmp_path: Path
     assert same_run(whole, train(configuration("resumed", f"ckpt_path={alone}")))
 
 
+def test_a_loss_curve_that_comes_after_the_last_epoch_is_no_error(
+    quick: Compose, tmp_path: Path
+) -> None:
+    train(quick("run", "~callbacks.loss"))
+    lose(tmp_path / "run", "metrics.json")
+    assert train(quick("run", f"ckpt_path={tmp_path / 'run'}"))["epochs"] == 2
+    assert not (tmp_path / "run" / "plots").exists()
+
+
 def test_a_signal_within_an_epoch_saves_the_epoch_so_far(quick: Compose, tmp_path: Path) -> None:
     """The first chunk of the second epoch, two of the four batches of 32 points, ends it."""
     act = "+callbacks.act={_target_: test_resume.At, hook: on_train_batch_start, what: signal}"

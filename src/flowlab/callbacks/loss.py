@@ -36,7 +36,8 @@ class Loss(Picture):
 
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
         epochs, train, val = self.curve.values()
-        yield "loss", plots.loss, epochs, train, val, data.target.entropy
+        if epochs:  # else no epoch was left, and those before had no curve
+            yield "loss", plots.loss, epochs, train, val, data.target.entropy
 
     def state_dict(self) -> dict[str, Any]:
         # as tensors, for a checkpoint is copied leaf by leaf
