@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from flowlab import export
 from flowlab.callbacks import Interrupt
 from flowlab.callbacks.checkpoint import Checkpoint, PatientIO
-from flowlab.config import flatten, validate
+from flowlab.config import validate
 from flowlab.data import ToyData
 from flowlab.distributed import processes
 from flowlab.errors import (
@@ -30,7 +30,7 @@ from flowlab.errors import (
     NonFiniteError,
     OutputError,
 )
-from flowlab.files import claim, release, run_of, write_whole
+from flowlab.files import claim, holds_run, release, run_of, write_whole
 from flowlab.flows import Flow, build_flow
 from flowlab.logger import RunLogger
 from flowlab.module import MaximumLikelihood
@@ -38,7 +38,6 @@ from flowlab.parts import check_parts
 from flowlab.provenance import provenance
 from flowlab.replicates import ReplicatedLikelihood, Replicates
 from flowlab.resume import (
-    INCIDENTAL,
     checkpoint_file,
     differences,
     done_epochs,
@@ -47,6 +46,7 @@ from flowlab.resume import (
     run_config,
 )
 from flowlab.rng import generator
+from flowlab.settings import follows, settings_of, short, title, trial_id
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +113,9 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
     """The run itself; puts its figures into `metrics` as they come."""
     resume = None if cfg.ckpt_path is None else checkpoint_file(cfg.ckpt_path)
     epochs = 0 if cfg.ckpt_path is None else _say_where_it_goes_on(cfg, resume)
+    before = run_dir if resume is None else run_of(resume)
+    if before != run_dir.resolve() and holds_run(before):
+        metrics["resumed_from"] = os.path.relpath(before, run_dir)
     data, module = _build(cfg)
     metrics["params"] = sum(p.numel() for p in module.shown().parameters())
     callbacks = {k: instantiate(c) for k, c in cfg.get("callbacks", {}).items() if c}
@@ -135,7 +138,7 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
         result = {tag: metrics[tag] for tag in ("test/kl", "test/nll")}
         for tag in ("train/nll", "val/nll"):
             result[f"{tag}_best"] = metrics.get(f"{tag}_best", metrics[tag])
-        logger.log_result(_hparams(cfg), result, trainer.current_epoch)
+        logger.log_result(*_hparams(cfg), result, trainer.current_epoch)
         logger.close()
     except BaseException:
         with suppress(Exception):  # the first error is the one to tell
@@ -244,16 +247,13 @@ def _initial_flow(cfg: DictConfig, dim: int, seed: int) -> Flow:
         return build_flow(dim=dim, **cfg.flow)
 
 
-def _hparams(cfg: DictConfig) -> dict[str, bool | float | str]:
-    """What may differ between runs, each key once: interpolations and private keys left out."""
-    values = flatten(OmegaConf.to_container(cfg, resolve=False))
-    return {
-        key: value
-        for key, value in values
-        if not key.startswith(("callbacks.", *INCIDENTAL))
-        and not key.endswith("_")
-        and isinstance(value, bool | int | float | str)
-        and not str(value).startswith("${")
+def _hparams(cfg: DictConfig) -> tuple[str, dict[str, bool | float | str]]:
+    """The name of a run's settings, as in the table of a report, and those that follow no other."""
+    found = settings_of(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False)))
+    return trial_id(found), {
+        title(key): value if isinstance(value, int | float) else short(key, str(value))
+        for key, value in found.items()
+        if not follows(value)
     }
 
 

@@ -1,6 +1,5 @@
 """What TensorBoard gets: scalars, pictures, the configuration and an HParams entry."""
 
-import json
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -84,17 +83,20 @@ class RunLogger(Logger):
         self._add_finished_pictures()
 
     def log_result(
-        self, config: dict[str, bool | float | str], metrics: dict[str, float], epoch: int
+        self,
+        trial: str,
+        config: dict[str, bool | float | str],
+        metrics: dict[str, float],
+        epoch: int,
     ) -> None:
         """Write the final metrics once, and an HParams entry that joins them to the configuration.
 
-        Runs that differ in their seed alone share a group. There is no experiment entry, so that
-        TensorBoard collects the columns from all runs that it sees.
+        Runs of the same trial share a row, whose details name them. There is no experiment entry,
+        so that TensorBoard collects the columns from all runs that it sees.
         """
         for tag, metric in metrics.items():
             self.writer.add_scalar(tag, metric, epoch)
-        group = json.dumps({k: v for k, v in sorted(config.items()) if k != "seed"})
-        start = SessionStartInfo(group_name=group, start_time_secs=self.start_time)
+        start = SessionStartInfo(group_name=trial, start_time_secs=self.start_time)
         for key, value in config.items():
             kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
             setattr(start.hparams[key], kind, value)

@@ -6,69 +6,27 @@ python -m flowlab.report FOLDER ...   writes them into the first folder and prin
 import csv
 import io
 import itertools
-import json
 import math
+import os
+import re
+import shlex
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from urllib.parse import quote
 
 import numpy as np
-from omegaconf import OmegaConf
+from scipy import stats
 
 from flowlab import sweep_plots
-from flowlab.config import flatten
 from flowlab.errors import ConfigError
-from flowlab.export import load
 from flowlab.files import write_whole
-from flowlab.resume import INCIDENTAL
+from flowlab.results import KL, NLL, RANK, Cell, Ranking, Run, collect, rank, varied
+from flowlab.settings import rounded, trial_id
 
-KL = "test/kl"
-MEASURES = (KL, "test/nll", "params", "seconds")
-
-
-class Run(NamedTuple):
-    """One run: its folder, its command line, its whole configuration and its result."""
-
-    folder: Path
-    overrides: dict[str, str]
-    config: dict[str, Any]
-    metrics: dict[str, Any]
-
-    @property
-    def completed(self) -> bool:
-        return self.metrics.get("status") == "completed"
-
-    def value(self, key: str) -> str:
-        """What the run had for a key, whether it was set on the command line or not."""
-        return str(self.config[key]) if key in self.config else self.overrides.get(key, "-")
-
-    @property
-    def seed(self) -> int:
-        return int(self.config.get("seed", 0))
-
-
-class Cell(NamedTuple):
-    """The completed runs, or replicates in one, that differ in their seed alone."""
-
-    values: tuple[str, ...]
-    runs: list[Run]
-
-    def all(self, measure: str) -> list[float]:
-        """The values of all runs and replicates, each seed once."""
-        values: dict[int, float] = {}
-        for run in self.runs:
-            replicates = run.metrics.get("replicates", {}).get(measure, [run.metrics[measure]])
-            values |= {run.seed + i: value for i, value in enumerate(replicates)}
-        return list(values.values())
-
-    def mean(self, measure: str) -> float:
-        return float(np.mean(self.all(measure)))
-
-    def error(self, measure: str) -> float:
-        """Standard error of the mean; nan for a single run."""
-        values = self.all(measure)
-        return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else math.nan
+PAIRED, WELCH = "paired t-test over the seeds", "Welch's t-test"
 
 
 def report(folders: Sequence[Path], output: Path) -> int:
@@ -80,103 +38,64 @@ def report(folders: Sequence[Path], output: Path) -> int:
     runs, left_out = collect(folders)
     if not runs:
         raise ConfigError(f"{', '.join(map(str, folders))}: no runs there (no .hydra/config.yaml)")
-    axes = varied(runs)
-    cells = fold(runs, axes)
-    write_whole(output / "results.csv", to_csv(runs, axes).encode())
-    text = to_markdown(runs, cells, axes, left_out)
-    write_whole(output / "results.md", text.encode())
-    print(text, end="")
-    if cells:
-        draw(cells, axes, output)
+    rankings = rank(runs)
+    text = to_markdown(runs, rankings, left_out, output)
+    write_whole(output / "results.csv", to_csv(runs).encode(errors="replace"))
+    write_whole(output / "results.md", text.encode(errors="replace"))
+    _print(text)
+    if rankings:
+        draw(rankings, output)
+        logdir = shlex.quote(str(output))
+        _print(
+            f"\ntable        {output / 'results.md'}, and each run in results.csv\n"
+            f"pictures     {output / 'plots'}\n"
+            f"tensorboard --logdir {logdir} --samples_per_plugin images=1000\n"
+        )
     return sum(not run.completed for run in runs)
 
 
-def collect(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """All runs below the folders, in the order of their names, and what could not be read."""
-    runs, left_out = [], []
-    for path in sorted({p for folder in folders for p in folder.rglob(".hydra/config.yaml")}):
-        folder = path.parent.parent
-        try:
-            config = OmegaConf.to_container(OmegaConf.load(path))
-            overrides = OmegaConf.load(path.with_name("overrides.yaml"))
-            words = dict(word.lstrip("+~").partition("=")[::2] for word in map(str, overrides))
-            metrics = _metrics(folder)
-            if metrics["status"] == "completed":
-                load(folder)  # raises where `draw` would
-            runs.append(Run(folder, words, dict(flatten(config)), metrics))
-        except Exception as error:  # whatever a stranger's folder trips over
-            left_out.append(f"{folder}: {' '.join(str(error).split())[:100]}")
-    return runs, left_out
+def _print(text: str) -> None:
+    """Print what the terminal's encoding has, and something like it for what it has not."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
+    print(text, end="", flush=True)
 
 
-def _metrics(folder: Path) -> dict[str, Any]:
-    path = folder / "metrics.json"
-    if not path.exists():
-        return {"status": "missing", "error": "no metrics.json: it did not end"}
-    metrics = dict(json.loads(path.read_bytes()))
-    if metrics["status"] == "completed":
-        for measure in MEASURES:
-            replicates = metrics.get("replicates", {}).get(measure, [])
-            if not all(map(math.isfinite, [metrics[measure], *replicates])):
-                raise ValueError(f"{measure} is not finite")
-    return metrics | {"status": str(metrics["status"])}
+def compare(best: Cell, other: Cell, measure: str) -> tuple[float, str]:
+    """Two-sided p-value for equal means, and the test: paired where both have the same seeds.
 
-
-def varied(runs: Sequence[Run]) -> list[str]:
-    """The keys of the command line in which runs differ, but not the seed."""
-    keys = dict.fromkeys(key for run in runs for key in run.overrides)
-    return [
-        key
-        for key in keys
-        if key not in ("seed", "num_threads", "sweep")
-        and not key.startswith(INCIDENTAL)
-        and len({run.value(key) for run in runs}) > 1
-    ]
-
-
-def fold(runs: Sequence[Run], axes: Sequence[str]) -> list[Cell]:
-    """The cells, the lowest mean KL first."""
-    cells: dict[tuple[str, ...], list[Run]] = {}
-    for run in runs:
-        if run.completed:
-            cells.setdefault(tuple(run.value(key) for key in axes), []).append(run)
-    folded = [Cell(values, members) for values, members in cells.items()]
-    return sorted(folded, key=lambda cell: cell.mean(KL))
-
-
-def welch_p_value(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided p-value of Welch's t-test for equal means; nan unless both have two values.
-
-    Source: B. L. Welch, "The generalization of 'Student's' problem when several different
-    population variances are involved", Biometrika 34, 1947.
-
-    >>> round(welch_p_value([1.0, 1.1, 1.2], [1.5, 1.7, 1.6]), 4)
-    0.0036
+    Cells that share a seed share points, initialisation and order, so that their difference is
+    known better than either. nan unless both have two seeds.
     """
+    first, second = best.by_seed(measure), other.by_seed(measure)
     if min(len(first), len(second)) < 2:
-        return math.nan
-    a, b = (float(np.var(values, ddof=1)) / len(values) for values in (first, second))
-    difference = abs(float(np.mean(first)) - float(np.mean(second)))
-    if a + b == 0:
-        return float(difference == 0)
-    degrees = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
-    # P(|T| > t) by the substitution x = sqrt(degrees) tan(angle), under which the tail is finite
-    angles = np.linspace(math.atan(difference / math.sqrt((a + b) * degrees)), math.pi / 2, 20_001)
-    density = np.cos(angles) ** (degrees - 1)
-    norm = math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
-    return float(2 * norm * np.trapezoid(density, angles))
+        return math.nan, ""
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+        if first.keys() == second.keys():
+            pairs = [(first[seed], second[seed]) for seed in first]
+            p, test = stats.ttest_rel(*zip(*pairs, strict=True)).pvalue, PAIRED
+        else:
+            samples = list(first.values()), list(second.values())
+            p, test = stats.ttest_ind(*samples, equal_var=False).pvalue, WELCH
+    return 1.0 if math.isnan(p) else float(p), test  # nan where there is no difference at all
 
 
-def to_csv(runs: Sequence[Run], axes: Sequence[str]) -> str:
+def to_csv(runs: Sequence[Run]) -> str:
     """One row a run: what varied, every figure, the status, its directory."""
+    axes = varied(runs)
     figures = dict.fromkeys(k for run in runs for k, v in run.metrics.items() if _is_figure(v))
     figures.pop("seed", None)
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([*axes, "seed", *figures, "sha256", "status", "error", "directory"])
+    names = [axis.name for axis in axes]
+    writer.writerow([*names, "seed", *figures, "id", "sha256", "status", "error", "directory"])
     for run in runs:
-        row = [run.value(key) for key in (*axes, "seed")]
+        row = [*(axis.of(run) for axis in axes), run.seed]
         row += [run.metrics.get(key, "") for key in figures]
+        row += [trial_id(run.settings)]
         row += [run.metrics.get(key, "") for key in ("sha256", "status", "error")]
         writer.writerow([*row, run.folder])
     return text.getvalue()
@@ -187,56 +106,95 @@ def _is_figure(value: Any) -> bool:
 
 
 def to_markdown(
-    runs: Sequence[Run], cells: Sequence[Cell], axes: Sequence[str], left_out: Sequence[str]
+    runs: Sequence[Run], rankings: Sequence[Ranking], left_out: Sequence[str], output: Path
 ) -> str:
-    """The cells with their seeds folded, the best first, and below them what failed."""
-    return "\n".join(_lines(runs, cells, axes, left_out)) + "\n"
+    """A table of cells for each data set, the best first, and below them what failed."""
+    return "\n".join(_lines(runs, rankings, left_out, output)).rstrip() + "\n"
 
 
 def _lines(
-    runs: Sequence[Run], cells: Sequence[Cell], axes: Sequence[str], left_out: Sequence[str]
+    runs: Sequence[Run], rankings: Sequence[Ranking], left_out: Sequence[str], output: Path
 ) -> Iterator[str]:
-    if cells:
-        rows = [["", *axes, "runs", "test/kl", "test/nll", "params", "seconds"]]
-        best = cells[0].all(KL)
-        for i, cell in enumerate(cells):
-            p = welch_p_value(best, cell.all(KL))
-            mark = "best" if i == 0 else "=" if p > 0.05 else ""
-            figures = [f"{cell.mean(m):.4f} ± {cell.error(m):.4f}" for m in (KL, "test/nll")]
-            figures = [figure.replace(" ± nan", "") for figure in figures]
-            sizes = [f"{cell.mean('params'):.0f}", f"{cell.mean('seconds'):.1f}"]
-            values = [_short(value) for value in cell.values]
-            rows.append([mark, *values, str(len(cell.all(KL))), *figures, *sizes])
-        yield from _table(rows)
-        yield ""
-        yield "Nats, mean ± standard error over the seeds. = not significantly worse than the best:"
-        yield "Welch's t-test, two-sided, p > 0.05, uncorrected; blank where it is, or cannot tell."
+    for ranking in rankings:
+        if ranking.data:
+            yield from (f"### {' '.join(ranking.data.split())}", "")
+        rows, tests = _rows(ranking, output)
+        yield from (*_table(rows), "", *_legend(ranking, tests), "")
     failures = [run for run in runs if not run.completed]
     if failures:
-        yield ""
         rows = [["failed", "status", "reason"]]
         for run in failures:
-            reason = " ".join(str(run.metrics.get("error", "")).split()).replace("|", "/")
-            rows.append([run.folder.name, run.metrics["status"], reason])
-        yield from _table(rows)
-    if left_out:
-        yield ""
-        yield from (f"left out: {line}" for line in left_out)
+            folder = os.path.relpath(run.folder, output)
+            rows.append([folder, run.metrics["status"], str(run.metrics.get("error", ""))])
+        yield from (*_table(rows), "")
+    yield from (f"left out: {line}" for line in left_out)
 
 
-def _short(value: str) -> str:
-    """A value with at most four digits, for reading.
+def _rows(ranking: Ranking, output: Path) -> tuple[list[list[str]], set[str]]:
+    """The rows of a table, its head first, and the tests that its marks are from."""
+    measures = [RANK, *([KL] if any(cell.has(KL) for cell in ranking.cells) else []), NLL]
+    rows = [["", *ranking.axes, "seeds", *measures, "params", "seconds", "id", "runs"]]
+    tests = set()
+    for i, cell in enumerate(ranking.cells):
+        p, test = compare(ranking.cells[0], cell, ranking.measure) if i else (math.nan, "")
+        better = cell.mean(ranking.measure) < ranking.cells[0].mean(ranking.measure)
+        mark = "best" if i == 0 else "=" if p > 0.05 or (test and better) else ""
+        tests |= {test} - {""}
+        figures = [_figure(cell, measure) if cell.has(measure) else "" for measure in measures]
+        sizes = [f"{cell.mean('params'):.0f}", f"{cell.mean('seconds'):.1f}"]
+        folders = [os.path.relpath(run.folder, output) for run in cell.runs]
+        row = [mark, *map(rounded, cell.values), str(len(cell.by_seed(RANK))), *figures, *sizes]
+        rows.append([*row, trial_id(cell.runs[0].settings), braces(folders)])
+    return rows, tests
 
-    >>> _short("0.01605191133358762"), _short("128"), _short("cosine")
-    ('0.01605', '128', 'cosine')
+
+def _figure(cell: Cell, measure: str) -> str:
+    return f"{cell.mean(measure):.4f} ± {cell.error(measure):.4f}".removesuffix(" ± nan")
+
+
+def _legend(ranking: Ranking, tests: set[str]) -> Iterator[str]:
+    several = any(len(cell.by_seed(RANK)) > 1 for cell in ranking.cells)
+    error = "mean ± standard error over the seeds" if several else "one seed each, no error known"
+    yield f"Nats, {error}; ranked by val/nll; runs are folders beside this table."
+    if tests:
+        named = f"{PAIRED} where they agree, else {WELCH}" if len(tests) > 1 else tests.pop()
+        yield f"= {ranking.measure} not significantly above the best's: {named},"
+        yield "two-sided, p > 0.05, uncorrected; blank where it is, or cannot be told."
+
+
+def braces(names: Sequence[str]) -> str:
+    """Names in a short form that a shell expands.
+
+    >>> braces(["lr=1,seed=0", "lr=1,seed=1"]), braces([f"s{i}/a" for i in range(12)]), braces("a")
+    ('lr=1,seed={0,1}', 's{0..11}/a', 'a')
+    >>> braces([f"{'x' * 91}-{digest}" for digest in ("0f52d5d8", "1d55cde4")])
+    '*-{0f52d5d8,1d55cde4}'
     """
-    try:
-        return value if len(value) < 6 else f"{float(value):.4g}"
-    except ValueError:
-        return value
+    if max(map(len, names)) > 60:  # the digests that end long names of cells tell them apart
+        names = [re.sub(r"[^/]+(?=-[0-9a-f]{8}$)", "*", name) for name in names]
+    if len(names) == 1:
+        return names[0]
+    parts = [re.split(r"(\d+|\W)", name) for name in names]
+    left = _common(parts)
+    right = _common([part[left:][::-1] for part in parts])
+    middles = ["".join(part[left : len(part) - right]) for part in parts]
+    if all(re.fullmatch("0|[1-9][0-9]*", middle) for middle in middles):
+        numbers = sorted(map(int, middles))
+        middles = list(map(str, numbers))
+        if len(numbers) > 3 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+            middles = [f"{numbers[0]}..{numbers[-1]}"]
+    tail = "".join(parts[0][len(parts[0]) - right :])
+    return f"{''.join(parts[0][:left])}{{{','.join(middles)}}}{tail}"
+
+
+def _common(parts: Sequence[Sequence[str]]) -> int:
+    """How many of their first elements all have in common."""
+    alike = (len(set(elements)) == 1 for elements in zip(*parts, strict=False))
+    return len(list(itertools.takewhile(bool, alike)))
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    rows = [[" ".join(cell.split()).replace("|", "/") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for i, row in enumerate(rows):
         line = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -245,21 +203,21 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
             yield f"| {' | '.join('-' * width for width in widths)} |"
 
 
-def draw(cells: Sequence[Cell], axes: Sequence[str], output: Path) -> None:
+def draw(rankings: Sequence[Ranking], output: Path) -> None:
     """Draw what suits the axes that vary, as PNG in plots/ and for TensorBoard at the root."""
     from torch.utils.tensorboard import SummaryWriter
 
     plots = output / "plots"
     plots.mkdir(exist_ok=True)
-    before = [plots.glob(f"{name}.png") for name in sweep_plots.NAMES]
-    figures = list(sweep_plots.figures(cells, axes))
+    before = [plots.glob(f"{name}{end}.png") for name in sweep_plots.NAMES for end in ("", "-*")]
+    figures = [figure for ranking in rankings for figure in sweep_plots.figures(ranking)]
     for path in itertools.chain(output.glob("events.out.tfevents.*.sweep"), *before):
         path.unlink()
     writer = SummaryWriter(output, filename_suffix=".sweep")
     for name, figure in figures:
         png = io.BytesIO()
         figure.savefig(png, format="png")
-        write_whole(plots / f"{name.replace('/', '_')}.png", png.getvalue())
+        write_whole(plots / f"{quote(name, safe=' =,+')[:200]}.png", png.getvalue())
         writer.add_figure(f"sweep/{name}", figure)
     writer.close()
 

@@ -174,7 +174,7 @@ def _mark_as_failed(path: Path, error: Exception) -> None:
 
 
 def finish_sweep(config: DictConfig) -> None:
-    """Report on a sweep; raises SweepError if a cell failed."""
+    """Report on a sweep; raises SweepError if a cell failed, or the report itself."""
     from flowlab.report import report
 
     folder = Path(config.hydra.sweep.dir)
@@ -182,5 +182,10 @@ def finish_sweep(config: DictConfig) -> None:
         failures = report([folder], folder)
     except OSError as error:
         raise OutputError(f"{folder}: the report cannot be written ({error})") from error
+    except FlowlabError:
+        raise
+    except Exception as error:  # Hydra makes a warning of what it does not know
+        reason = f"{type(error).__name__}: {error}"
+        raise SweepError(f"{folder}: the report failed ({reason}); the runs are there") from error
     if failures:
         raise SweepError(f"{failures} of the runs in {folder} failed; the table above says why")

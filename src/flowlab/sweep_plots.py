@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,28 +13,43 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from flowlab.plots import BLUE, COLORMAP, ORANGE
+from flowlab.plots import BLUE, COLORMAP, ORANGE, RED
+from flowlab.settings import rounded
+from flowlab.sweep_axes import empty_figure, ordered, plain, positions, scale
 
 if TYPE_CHECKING:
-    from flowlab.report import Cell
+    from flowlab.results import Cell, Ranking
 
 MULTIPLES = 16
-NAMES = ("curve", "heatmap-*", "axes", "pareto", "densities")  # patterns of what `figures` gives
-KL, LABEL = "test/kl", "test KL (nats)"
+NAMED = 20  # dots in a picture
+NAMES = ("curve", "heatmap-*", "axes", "pareto", "densities")  # and `-` the data set, of several
+LABELS = {"test/kl": "test KL (nats)", "test/nll": "test NLL (nats)"}
+BEST: dict[str, Any] = {"color": ORANGE, "marker": "*", "linestyle": "none", "markersize": 20}
+BEST |= {"markeredgecolor": "black", "zorder": 1.5, "label": "best by val/nll"}
 
 
-def figures(cells: Sequence[Cell], axes: Sequence[str]) -> Iterator[tuple[str, Figure]]:
-    """Name and figure of each picture that suits the axes that vary."""
+def figures(ranking: Ranking) -> Iterator[tuple[str, Figure]]:
+    """Name and figure of each picture that suits the axes that vary, and the data."""
+    for name, figure in _figures(ranking):
+        if ranking.data:
+            said = figure.get_suptitle()
+            figure.suptitle(plain(ranking.data) + (said and f": {said}"))
+        yield f"{name}-{ranking.data}" if ranking.data else name, figure
+
+
+def _figures(ranking: Ranking) -> Iterator[tuple[str, Figure]]:
+    axes, cells = ranking.axes, ranking.cells
     if len(axes) == 1:
-        yield "curve", curve(cells, axes[0])
+        yield "curve", curve(ranking)
     elif axes and _is_grid(cells, axes):
         for row, column in itertools.combinations(range(len(axes)), 2):
-            yield f"heatmap-{axes[row]}-{axes[column]}", heatmap(cells, axes, row, column)
+            yield f"heatmap-{axes[row]}-{axes[column]}", heatmap(ranking, row, column)
     elif axes:
-        yield "axes", scatter(cells, axes)
+        yield "axes", scatter(ranking)
     if len(cells) > 1:
-        yield "pareto", pareto(cells)
-    yield "densities", densities(cells, axes)
+        yield "pareto", pareto(ranking)
+    if (figure := densities(ranking)) is not None:
+        yield "densities", figure
 
 
 def _is_grid(cells: Sequence[Cell], axes: Sequence[str]) -> bool:
@@ -42,147 +58,163 @@ def _is_grid(cells: Sequence[Cell], axes: Sequence[str]) -> bool:
     return 2 * len(cells) > size
 
 
-def heatmap(cells: Sequence[Cell], axes: Sequence[str], row: int, column: int) -> Figure:
-    """The mean test KL over two axes, averaged over the others; the lowest is framed."""
-    rows, columns = (_ordered(cell.values[i] for cell in cells) for i in (row, column))
+def heatmap(ranking: Ranking, row: int, column: int) -> Figure:
+    """The mean over two axes, averaged over the others; the place of the best cell is framed."""
+    cells, axes, label = ranking.cells, ranking.axes, LABELS[ranking.measure]
+    rows, columns = (ordered(cell.values[i] for cell in cells) for i in (row, column))
     table = np.full((len(rows), len(columns)), np.nan)
     for i, y in enumerate(rows):
         for j, x in enumerate(columns):
-            here = [c.mean(KL) for c in cells if (c.values[row], c.values[column]) == (y, x)]
-            table[i, j] = np.mean(here) if here else np.nan
-    figure = Figure(figsize=(2.5 + 1.1 * len(columns), 1.8 + 0.8 * len(rows)), dpi=100)
-    figure.set_layout_engine("constrained")
+            here = [c for c in cells if (c.values[row], c.values[column]) == (y, x)]
+            table[i, j] = np.mean([c.mean(ranking.measure) for c in here]) if here else np.nan
+    figure = empty_figure(2.5 + 1.1 * len(columns), 1.8 + 0.8 * len(rows))
     ax = figure.add_subplot()
     image = ax.imshow(table, cmap=f"{COLORMAP}_r", origin="lower", aspect="auto")
     middle = (np.nanmin(table) + np.nanmax(table)) / 2
     for (i, j), value in np.ndenumerate(table):
         text = "-" if math.isnan(value) else f"{value:.3f}"
         ax.text(j, i, text, ha="center", va="center", color="white" if value > middle else "black")
-    low, left = np.unravel_index(np.nanargmin(table), table.shape)
-    frame = Rectangle((left - 0.47, low - 0.47), 0.94, 0.94, fill=False, edgecolor=ORANGE, lw=3)
+    left, low = columns.index(cells[0].values[column]), rows.index(cells[0].values[row])
+    frame = Rectangle((left - 0.47, low - 0.47), 0.94, 0.94, fill=False, edgecolor=RED, lw=3)
     ax.add_patch(frame)
     others = ", mean over the other keys" if len(axes) > 2 else ""
-    ax.set(
-        xticks=range(len(columns)),
-        xticklabels=columns,
-        yticks=range(len(rows)),
-        yticklabels=rows,
-        xlabel=axes[column],
-        ylabel=axes[row],
-        title=f"{LABEL}{others}",
-    )
-    figure.colorbar(image, label=LABEL)
+    ax.set_xticks(range(len(columns)), map(plain, columns))
+    ax.set_yticks(range(len(rows)), map(plain, rows))
+    ax.set(xlabel=plain(axes[column]), ylabel=plain(axes[row]))
+    ax.set_title(f"framed: the best by val/nll{others}", fontsize=9)
+    figure.colorbar(image, label=label)
     return figure
 
 
-def curve(cells: Sequence[Cell], axis: str) -> Figure:
-    """The mean test KL along one axis, with a band (or bars) of one standard error."""
-    values = _ordered(cell.values[0] for cell in cells)
+def curve(ranking: Ranking) -> Figure:
+    """The mean along one axis, with bars of one standard error where there are several seeds."""
+    cells, measure = ranking.cells, ranking.measure
+    values = ordered(cell.values[0] for cell in cells)
     by_value = {cell.values[0]: cell for cell in cells}
-    means = np.array([by_value[value].mean(KL) for value in values])
-    errors = np.nan_to_num([by_value[value].error(KL) for value in values])
-    figure = Figure(figsize=(7, 4.5), dpi=100)
-    figure.set_layout_engine("constrained")
+    x, numeric = positions(values)
+    means = [by_value[value].mean(measure) for value in values]
+    errors = np.array([by_value[value].error(measure) for value in values])
+    figure = empty_figure(7, 4.5)
     ax = figure.add_subplot()
-    if all(_number(value) is not None for value in values):
-        x = [float(value) for value in values]
-        ax.set_xscale(_scale(x))
-        ax.plot(x, means, "o-", color=BLUE)
-        ax.fill_between(x, means - errors, means + errors, color=BLUE, alpha=0.25)
-        ax.set_xticks(x, values)
-        ax.minorticks_off()
+    if numeric:
+        scale(ax.xaxis, x)
+        ax.plot(x, means, color=BLUE)
+    if np.isnan(errors).all():
+        ax.plot(x, means, "o", color=BLUE)
+        title = "one seed each, so that no error is known"
     else:
-        ax.errorbar(values, means, errors, fmt="o", color=BLUE, capsize=4)
-    ax.set(xlabel=axis, ylabel=LABEL, title="mean and one standard error over the seeds")
+        ax.errorbar(x, means, errors, fmt="o", color=BLUE, capsize=4)
+        title = "mean and one standard error over the seeds"
+    best = values.index(cells[0].values[0])
+    ax.plot(x[best], means[best], **BEST)
+    ax.set_xticks(x, [plain(rounded(value)) for value in values])
+    ax.minorticks_off()
+    ax.set(xlabel=plain(ranking.axes[0]), ylabel=LABELS[measure], title=title)
     ax.grid(alpha=0.3)
+    ax.legend()
     return figure
 
 
-def scatter(cells: Sequence[Cell], axes: Sequence[str]) -> Figure:
-    """The test KL of every cell against each axis; the lowest is marked."""
-    figure = Figure(figsize=(1 + 3.5 * len(axes), 4), dpi=100)
-    figure.set_layout_engine("constrained")
+def scatter(ranking: Ranking) -> Figure:
+    """Every cell against each axis; the best is marked."""
+    cells, axes = ranking.cells, ranking.axes
+    figure = empty_figure(1 + 3.5 * len(axes), 4)
     panels = figure.subplots(1, len(axes), sharey=True)
-    kls = [cell.mean(KL) for cell in cells]
+    y = [cell.mean(ranking.measure) for cell in cells]
     for i, (ax, axis) in enumerate(zip(panels, axes, strict=True)):
-        x: Sequence[Any] = [cell.values[i] for cell in cells]
-        if all(_number(value) is not None for value in x):
-            x = [float(value) for value in x]
-            ax.set_xscale(_scale(x))
-        ax.scatter(x, kls, color=BLUE, s=20)
-        ax.scatter(x[:1], kls[:1], color=ORANGE, s=90, marker="*", label="best")
-        ax.set_yscale(_scale(kls))
-        ax.set(xlabel=axis)
+        values = ordered(cell.values[i] for cell in cells)
+        places, numeric = positions(values)
+        x = [places[values.index(cell.values[i])] for cell in cells]
+        if numeric:
+            scale(ax.xaxis, x)
+        else:
+            ax.set_xticks(places, [plain(value) for value in values])
+        ax.plot(x, y, "o", color=BLUE, markersize=4)
+        ax.plot(x[:1], y[:1], **BEST)
+        scale(ax.yaxis, y)
+        ax.set(xlabel=plain(axis))
         ax.grid(alpha=0.3)
-    panels[0].set_ylabel(LABEL)
+    panels[0].set_ylabel(LABELS[ranking.measure])
     panels[0].legend()
     return figure
 
 
-def _scale(values: Sequence[float]) -> str:
-    return "log" if 0 < 20 * min(values) < max(values) else "linear"
-
-
-def pareto(cells: Sequence[Cell]) -> Figure:
-    """Test KL against parameters and against seconds of training, with the front of each."""
-    figure = Figure(figsize=(10, 4.5), dpi=100)
-    figure.set_layout_engine("constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    labels = {"params": "parameters", "seconds": "seconds of training"}
-    for ax, (measure, label) in zip(axes, labels.items(), strict=True):
-        points = sorted((cell.mean(measure), cell.mean(KL)) for cell in cells)
-        lowest = np.minimum.accumulate([kl for _, kl in points])
+def pareto(ranking: Ranking) -> Figure:
+    """Against parameters and seconds of training, with the front of each; dots have their rank."""
+    cells, measure = ranking.cells, ranking.measure
+    figure = empty_figure(13, 5)
+    *panels, names = figure.subplots(1, 3, sharey=True, width_ratios=(3, 3, 2))
+    y = [cell.mean(measure) for cell in cells]
+    for ax, size, label in zip(
+        panels, ("params", "seconds"), ("parameters", "seconds of training"), strict=True
+    ):
+        x = [cell.mean(size) for cell in cells]
+        points = sorted(zip(x, y, strict=True))
+        lowest = np.minimum.accumulate([value for _, value in points])
         front = [point for point, low in zip(points, lowest, strict=True) if point[1] == low]
-        errors = np.nan_to_num([cell.error(KL) for cell in cells])
-        x, y = ([cell.mean(m) for cell in cells] for m in (measure, KL))
-        ax.errorbar(x, y, errors, fmt="o", color=BLUE, capsize=3, label="cells")
+        ax.errorbar(x, y, [cell.error(measure) for cell in cells], fmt="o", color=BLUE, capsize=3)
         ax.step(*zip(*front, strict=True), where="post", color=ORANGE, label="Pareto front")
+        ax.plot(x[:1], y[:1], **BEST)
+        for i, place in enumerate(zip(x[:NAMED], y, strict=False), start=1):
+            ax.annotate(str(i), place, (7, 5), textcoords="offset points", fontsize=8)
+        scale(ax.xaxis, x)
+        scale(ax.yaxis, y)
         ax.set(xlabel=label)
         ax.grid(alpha=0.3)
-        ax.legend()
-    axes[0].set_ylabel(LABEL)
+    panels[0].set_ylabel(LABELS[measure])
+    panels[0].legend()
+    names.axis("off")
+    text = "\n".join(f"{i:2}  {_name(c, ranking.axes)}" for i, c in enumerate(cells[:NAMED], 1))
+    names.text(0, 1, text, transform=names.transAxes, va="top", fontsize=8)
     return figure
 
 
-def densities(cells: Sequence[Cell], axes: Sequence[str]) -> Figure:
-    """What the best cells learned, one run of each, as small multiples on one colour scale."""
+def densities(ranking: Ranking) -> Figure | None:
+    """What one run of each of the best cells learned, as small multiples on one colour scale.
+
+    None unless the data are in the plane.
+    """
     import torch
 
     from flowlab.export import load
+    from flowlab.targets import TARGETS
 
-    shown = cells[:MULTIPLES]
-    axis = torch.linspace(-4, 4, 80)
+    shown = ranking.cells[:MULTIPLES]
+    flows = [load(cell.runs[0].folder) for cell in shown]
+    if any(flow.dim != 2 for flow in flows):
+        return None
+    target = TARGETS.get(shown[0].runs[0].value("data.target"))
+    extent = getattr(target, "extent", 4.0)
+    axis = torch.linspace(-extent, extent, 80)
     points = torch.cartesian_prod(axis, axis)
-    learned = []
-    for cell in shown:
-        flow = load(cell.runs[0].folder)
-        with torch.no_grad():
-            density = flow.log_prob(points.to(flow.base.loc)).exp()
-        learned.append(density.reshape(80, 80).T.numpy())
+    with torch.no_grad():
+        learned = [flow.log_prob(points.to(flow.base.loc)).exp() for flow in flows]
     columns = min(4, len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(2.6 * columns, 2.8 * rows + 0.4), dpi=100)
-    figure.set_layout_engine("constrained")
+    figure = empty_figure(2.6 * columns, 2.9 * rows + 0.4)
     top = MaxNLocator(12).tick_values(0, max(float(density.max()) for density in learned))
     for i, (cell, values) in enumerate(zip(shown, learned, strict=True)):
         ax = figure.add_subplot(rows, columns, i + 1)
-        ax.contourf(axis.numpy(), axis.numpy(), values, top, cmap=COLORMAP)
-        name = ", ".join(f"{key}={value}" for key, value in zip(axes, cell.values, strict=True))
-        metrics = cell.runs[0].metrics
-        kl = metrics.get(f"{KL}_best", metrics[KL])  # of the replicate that was exported
-        ax.set_title(f"{name}\nKL {kl:.3f} nats", fontsize=8)
+        ax.contourf(axis.numpy(), axis.numpy(), values.reshape(80, 80).T, top, cmap=COLORMAP)
+        name = textwrap.fill(_name(cell, ranking.axes), 38, max_lines=3, placeholder=" …")
+        title = f"{name}\n{_exported(cell, ranking)}".strip()
+        ax.set_title(title, fontsize=8)
         ax.set(aspect="equal", xticks=[], yticks=[])
-    figure.suptitle("learned densities, the best cells first")
+    few = len(ranking.cells) > len(shown)
+    which = f"the best {len(shown)} of {len(ranking.cells)} cells" if few else "the best first"
+    figure.suptitle(f"learned densities, {which}")
     return figure
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def _exported(cell: Cell, ranking: Ranking) -> str:
+    """Which flow of a cell `load` gives for its first run, and how good that one is."""
+    run, measure = cell.runs[0], ranking.measure
+    index, count = run.metrics.get("best_replicate", 0), len(run.values(measure))
+    which = f" (best of {count})" if count > 1 else ""
+    name = LABELS[measure].split()[1]
+    return f"seed {run.seed + index}{which}: {name} {run.values(measure)[index]:.3f}"
 
 
-def _ordered(values: Iterator[str]) -> list[str]:
-    """Each value once: numbers by their size, and words by the alphabet."""
-    return sorted(set(values), key=lambda v: (_number(v) is None, _number(v) or 0.0, v))
+def _name(cell: Cell, axes: Sequence[str]) -> str:
+    """What tells a cell from the others."""
+    return ", ".join(plain(f"{k}={rounded(v)}") for k, v in zip(axes, cell.values, strict=True))

@@ -1,0 +1,100 @@
+"""What of a saved configuration may change a result, and how to call it when runs are compared."""
+
+import hashlib
+import json
+import re
+from typing import Any
+
+from flowlab.config import flatten
+from flowlab.resume import INCIDENTAL
+
+# `INCIDENTAL` is where a run is; threads change no result, and over seeds results are averaged
+NO_SETTING = (*INCIDENTAL, "seed", "replicates", "num_threads", "sweep")
+
+
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What in a configuration may change a result; interpolations stay as they are written.
+
+    Of the callbacks these are strangers, early stopping perhaps, and the one that keeps the best
+    weights. A key that is null is as good as none.
+    """
+    found = {}
+    for key, value in flatten(config):
+        last = key.rpartition(".")[2]
+        if value is None:
+            continue
+        if key.startswith("callbacks."):
+            callback = config["callbacks"][key.split(".")[1]] or {}
+            target = str(callback.get("_target_", ""))
+            ours = target.startswith("flowlab.callbacks.")
+            if not target or (ours and not (target.endswith(".Checkpoint") and last == "_target_")):
+                continue
+        if not key.startswith(NO_SETTING) and (last == "_target_" or not last.startswith("_")):
+            found[key] = value
+    return found
+
+
+def follows(value: Any) -> str | None:
+    """The key that a value is an interpolation of, if it is one.
+
+    >>> follows("${num_flows}"), follows("128")
+    ('num_flows', None)
+    """
+    match = re.fullmatch(r"\$\{([\w.]+)\}", str(value))
+    return match and match[1]
+
+
+def resolved(settings: dict[str, Any], key: str) -> Any:
+    """The value of a key; an interpolation of what is no setting, the seed, stays as it is."""
+    value, passed = settings[key], {key}
+    while (other := follows(value)) in settings.keys() - passed:
+        passed.add(str(other))
+        value = settings[str(other)]
+    return value
+
+
+def trial_id(settings: dict[str, Any]) -> str:
+    """A name for settings, and for what TensorBoard calls a trial: equal where they are."""
+    exact = json.dumps({key: text(resolved(settings, key)) for key in sorted(settings)})
+    return hashlib.sha256(exact.encode()).hexdigest()[:8]
+
+
+def title(key: str) -> str:
+    """What to call a key: a part of a run by its group.
+
+    >>> title("schedule._target_"), title("flow.name"), title("optimizer.lr")
+    ('schedule', 'flow', 'optimizer.lr')
+    """
+    return "flow" if key == "flow.name" else key.removesuffix("._target_")
+
+
+def short(key: str, value: str) -> str:
+    """What to call a value: a part of a run by the last of its names.
+
+    >>> short("schedule._target_", "flowlab.schedules.cosine")
+    'cosine'
+    """
+    return value.rpartition(".")[2] if key.endswith("_target_") else value
+
+
+def text(value: Any) -> str:
+    """A value as text, the same for equal numbers.
+
+    >>> text(True), text(1.0), text(1), text(1e-3)
+    ('true', '1', '1', '0.001')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def rounded(value: str) -> str:
+    """A value with at most four digits, for reading.
+
+    >>> rounded("0.01605191133358762"), rounded("128"), rounded("cosine")
+    ('0.01605', '128', 'cosine')
+    """
+    try:
+        return value if len(value) < 6 else f"{float(value):.4g}"
+    except ValueError:
+        return value
