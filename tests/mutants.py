@@ -22,11 +22,15 @@ class Mutant(NamedTuple):
 
 
 FLOW, COUPLING = "src/flowlab/flows/flow.py", "src/flowlab/flows/coupling.py"
-# the plane alone: elsewhere a mask used again trips over shapes before a test can judge it
+REPORT, RESULTS, SETTINGS, SWEEP, SWEEP_PLOTS, SWEEP_AXES = (
+    f"src/flowlab/{name}.py"
+    for name in ("report", "results", "settings", "sweep", "sweep_plots", "sweep_axes")
+)
 LOOP_TESTS = "test_training.py"
 MODULE, DATA = "src/flowlab/module.py", "src/flowlab/data.py"
 DIVERGENCE = "src/flowlab/divergence.py"
 CHECKPOINT = "src/flowlab/callbacks/checkpoint.py"
+# the plane alone: elsewhere a mask used again trips over shapes before a test can judge it
 FLOW_TESTS = "test_flows.py -k 'coupling-2 or normal'"
 CONFIG, COMMAND_LINE = "src/flowlab/config.py", "src/flowlab/command_line.py"
 EXPLAINED = "test_command_line.py -k 'is_explained or makes_sense or welcome'"
@@ -314,7 +318,77 @@ MUTANTS: dict[str, Mutant] = {
         "test_export.py -k tells", ((EXPORT, " {tuple(tensor.shape)}", ""),)
     ),
     # the report and its statistics
+    "report: = at p > 0.01": Mutant(
+        "test_report.py -k pairs", ((REPORT, "p > 0.05 or", "p > 0.01 or"),)
+    ),
+    "report: cells compared with the worst": Mutant(
+        "test_report.py -k worst",
+        ((REPORT, "compare(ranking.cells[0], cell,", "compare(ranking.cells[-1], cell,"),),
+    ),
+    "report: never in pairs": Mutant(
+        "test_report.py -k pairs", ((REPORT, "if first.keys() == second.keys():", "if False:"),)
+    ),
+    "report: pairs of any seeds": Mutant(
+        "test_report.py -k welch",
+        (
+            (REPORT, "first.keys() == second.keys()", "len(first) <= len(second)"),
+            (REPORT, "for seed in first]", "for seed in first.keys() & second.keys()]"),
+        ),
+    ),
+    "report: ranked by the test points": Mutant(
+        "test_report.py -k ranked_by", ((RESULTS, "c.mean(RANK)", "c.mean(KL)"),)
+    ),
+    "report: data sets in one ranking": Mutant(
+        "test_report.py -k ranked_against",
+        ((RESULTS, "tuple(sorted(_distribution(run).items()))", "()"),),
+    ),
+    "report: a seed that counts twice": Mutant(
+        "test_report.py -k means",
+        ((RESULTS, "{run.seed + i: v for run", "{(run.folder, i): v for run"),),
+    ),
+    "report: the spread as the standard error": Mutant(
+        "test_report.py -k means", ((RESULTS, " / np.sqrt(len(values)))", ")"),)
+    ),
+    "report: parts without their names": Mutant(
+        "test_report.py -k readable",
+        (
+            (
+                SETTINGS,
+                '(last == "_target_" or not last.startswith("_"))',
+                'not last.startswith("_")',
+            ),
+        ),
+    ),
+    "report: keys that follow others as axes": Mutant(
+        "test_report.py -k whole", ((RESULTS, "not follows(run.settings[key])", "True"),)
+    ),
+    "report: early stopping is as good as none": Mutant(
+        "test_report.py -k readable", ((SETTINGS, 'startswith("flowlab.callbacks.")', "strip()"),)
+    ),
+    "report: a run counts again where it went on": Mutant(
+        "test_report.py -k 'counts_once'", ((RESULTS, "if run.folder not in later", "if True"),)
+    ),
+    "report: only the last ancestor": Mutant(
+        "test_report.py -k 'counts_once'", ((RESULTS, "before = _before(before)", "before = None"),)
+    ),
+    "report: no ancestor named": Mutant(
+        "test_report.py -k ancestor",
+        (
+            (
+                "src/flowlab/experiment.py",
+                "!= run_dir.resolve() and holds_run",
+                "!= before and holds_run",
+            ),
+        ),
+    ),
+    "report: an error told as a warning": Mutant(
+        "test_report.py -k any_error",
+        ((SWEEP, "except Exception as error:  # Hydra", "except OSError as error:  # Hydra"),),
+    ),
     # sweeps
+    "sweeps: names of cells cut": Mutant(
+        "test_sweep.py -k names_of_cells", ((SWEEP, "MAX_NAME = 100", "MAX_NAME = 30"),)
+    ),
     # pictures
     "pictures: the density transposed": Mutant(
         "test_pictures.py -k density", ((f"{CALLBACKS}/density.py", "x.transpose(0, 1)", "x"),)
@@ -346,6 +420,33 @@ MUTANTS: dict[str, Mutant] = {
         "test_progress.py -k every_few_seconds",
         ((f"{CALLBACKS}/progress.py", "if self.bar.disable and", "if not self.bar.disable and"),),
     ),
+    "pictures: bars of two standard errors": Mutant(
+        "test_report.py -k one_standard",
+        ((SWEEP_PLOTS, "ax.errorbar(x, means, errors,", "ax.errorbar(x, means, 2 * errors,"),),
+    ),
+    "pictures: bars of one seed": Mutant(
+        "test_report.py -k claims",
+        ((SWEEP_PLOTS, "if np.isnan(errors).all():", "if False:"),),
+    ),
+    "pictures: the front of maxima": Mutant(
+        "test_report.py -k front", ((SWEEP_PLOTS, "np.minimum.acc", "np.maximum.acc"),)
+    ),
+    "pictures: the lowest KL framed": Mutant(
+        "test_report.py -k frames",
+        (
+            (
+                SWEEP_PLOTS,
+                "best = cells[0].values",
+                "best = min(cells, key=lambda cell: cell.mean(ranking.measure)).values",
+            ),
+        ),
+    ),
+    "pictures: the first seed's title": Mutant(
+        "test_report.py -k which_flow", ((SWEEP_PLOTS, "{run.seed + index}", "{run.seed}"),)
+    ),
+    "pictures: a dollar begins a formula": Mutant(
+        "test_report.py -k formula", ((SWEEP_AXES, '.replace("$", r"\\$")', ""),)
+    ),
     # the logger
     "logger: points of the history doubled": Mutant(
         "test_resume.py -k history_has", ((LOGGER, " and point not in seen", ""),)
@@ -355,10 +456,11 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the configuration and the command line
     "configuration: no rule for the seeds of the data": Mutant(
-        EXPLAINED, ((CONFIG, '"data.*seed":', '"data.*sed":'),)
+        EXPLAINED, ((CONFIG, '"data.seed":', '"data.sed":'),)
     ),
     "configuration: any seed of the data from -1 on": Mutant(
-        EXPLAINED, ((CONFIG, '"data.*seed": _whole(0)', '"data.*seed": _whole(-1)'),)
+        EXPLAINED,
+        ((CONFIG, '"data.seed": _optional(_whole(0))', '"data.seed": _optional(_whole(-1))'),),
     ),
     "configuration: no rule for the resolution": Mutant(
         EXPLAINED, ((CONFIG, '"callbacks.*.resolution":', '"callbacks.*.resolutions":'),)

@@ -74,7 +74,8 @@ def heatmap(ranking: Ranking, row: int, column: int) -> Figure:
     for (i, j), value in np.ndenumerate(table):
         text = "-" if math.isnan(value) else f"{value:.3f}"
         ax.text(j, i, text, ha="center", va="center", color="white" if value > middle else "black")
-    left, low = columns.index(cells[0].values[column]), rows.index(cells[0].values[row])
+    best = cells[0].values
+    left, low = columns.index(best[column]), rows.index(best[row])
     frame = Rectangle((left - 0.47, low - 0.47), 0.94, 0.94, fill=False, edgecolor=RED, lw=3)
     ax.add_patch(frame)
     others = ", mean over the other keys" if len(axes) > 2 else ""
