@@ -233,7 +233,8 @@ def test_a_killed_search_goes_on_with_the_trials_that_are_missing(
     best = min(rows, key=lambda row: float(row["val/nll"]))
     told = OmegaConf.load(tmp_path / "s" / "optimization_results.yaml").best_params
     assert {key: str(value) for key, value in told.items()} == {key: best[key] for key in told}
-    (line,) = [line for line in (tmp_path / "s" / "results.md").open() if "best" in line[:8]]
+    table = (tmp_path / "s" / "results.md").read_text()
+    (line,) = [line for line in table.splitlines() if line.startswith("| best")]
     assert line.split("|")[2].strip() == best["num_flows"]
     status, output, errors = commands.finish(*SEARCH)
     assert status == 0, errors
