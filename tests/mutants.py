@@ -30,8 +30,6 @@ LOOP_TESTS = "test_training.py"
 MODULE, DATA = "src/flowlab/module.py", "src/flowlab/data.py"
 DIVERGENCE = "src/flowlab/divergence.py"
 CHECKPOINT = "src/flowlab/callbacks/checkpoint.py"
-# the plane alone: elsewhere a mask used again trips over shapes before a test can judge it
-FLOW_TESTS = "test_flows.py -k 'coupling-2 or normal'"
 CONFIG, COMMAND_LINE = "src/flowlab/config.py", "src/flowlab/command_line.py"
 EXPLAINED = "test_command_line.py -k 'is_explained or makes_sense or welcome'"
 
@@ -41,40 +39,127 @@ CALLBACKS, PLOTS = "src/flowlab/callbacks", "src/flowlab/plots.py"
 FILES, RESUME = "src/flowlab/files.py", "src/flowlab/resume.py"
 EXPORT, LOGGER = "src/flowlab/export.py", "src/flowlab/logger.py"
 LOOP, RUN = "src/flowlab/module.py", "src/flowlab/experiment.py"
+TRANSFORM, SOLVE = "src/flowlab/flows/transform.py", "src/flowlab/flows/solve.py"
+STACK, PLANAR = "src/flowlab/flows/stack.py", "src/flowlab/flows/planar.py"
+NETS, BUILD = "src/flowlab/flows/nets.py", "src/flowlab/flows/__init__.py"
+# the plane alone: elsewhere a mask used again trips over shapes before a test can judge it
+FLOW_TESTS = "test_flows.py -k 'coupling-2 or normal'"
+CONTEXT_TESTS = "test_flows.py -k 'context and (decides or given_contexts)'"
+LAYER_TESTS = "test_flows.py -k 'layers_are_the_flow'"
+DIRECTION_TESTS = "test_flows.py -k direction_sampling"
+SOLVER_TESTS = "test_solve.py"
 
 MUTANTS: dict[str, Mutant] = {
     # the flows
     "flows: the post's density error": Mutant(
-        FLOW_TESTS,
-        ((FLOW, "-0.5 * u.square().sum(-1)", "-0.5 * u.shape[-1] * u.square().sum(-1)"),),
+        FLOW_TESTS, ((FLOW, "-0.5 * u.square()", "-0.5 * u.shape[-1] * u.square()"),)
     ),
     "flows: no log-det": Mutant(
         FLOW_TESTS, ((FLOW, "self.base.log_prob(u) + log_det", "self.base.log_prob(u)"),)
     ),
     "flows: the sign of s, one way": Mutant(
-        FLOW_TESTS, ((COUPLING, "halves[moved], s.exp())", "halves[moved], (-s).exp())"),)
+        FLOW_TESTS, ((COUPLING, "addcmul(t, x, s.exp())", "addcmul(t, x, (-s).exp())"),)
     ),
     "flows: the sign of s, both ways": Mutant(
         FLOW_TESTS,
         (
-            (COUPLING, "halves[moved], s.exp())", "halves[moved], (-s).exp())"),
-            (COUPLING, "(halves[moved] - t) * s.exp()", "(halves[moved] - t) * (-s).exp()"),
+            (COUPLING, "addcmul(t, x, s.exp())", "addcmul(t, x, (-s).exp())"),
+            (COUPLING, "(y - t) * (-s).exp()", "(y - t) * s.exp()"),
         ),
     ),
     "flows: a mask used again": Mutant(
-        FLOW_TESTS, ((COUPLING, "kept, moved = i % 2, 1 - i % 2", "kept, moved = 0, 1"),)
+        FLOW_TESTS, ((COUPLING, "kept = i % 2 if dim > 1 else 1", "kept = 1"),)
+    ),
+    # contexts
+    "contexts: ignored": Mutant(
+        CONTEXT_TESTS, ((NETS, "x if context is None else torch", "x if True else torch"),)
+    ),
+    "contexts: all are the first": Mutant(
+        CONTEXT_TESTS, ((FLOW, "context.expand(*leading, -1)", "context[:1].expand(*leading, -1)"),)
+    ),
+    "contexts: ignored by planar layers": Mutant(
+        CONTEXT_TESTS, ((PLANAR, "self.raw if context is None", "self.raw if True"),)
+    ),
+    "contexts: every chunk has the first": Mutant(
+        "test_flows.py -k chunks", ((FLOW, "context[chunk]", "context[: len(x[chunk])]"),)
+    ),
+    # layers
+    "layers: handed out in another order": Mutant(
+        LAYER_TESTS,
+        (
+            (
+                STACK,
+                "turns = zip(self.kept, self._nets()",
+                "turns = zip(self.kept, self._nets()[::-1]",
+            ),
+        ),
+    ),
+    "layers: all keep one half": Mutant(
+        LAYER_TESTS, ((STACK, "self.univariate, kept)", "self.univariate, 0)"),)
+    ),
+    "layers: of a stack turned round in the old order": Mutant(
+        LAYER_TESTS, ((TRANSFORM, "reversed(self.transform.layers())", "self.transform.layers()"),)
+    ),
+    "layers: turned round in the old order": Mutant(
+        DIRECTION_TESTS, ((BUILD, "in reversed(transforms)", "in transforms"),)
+    ),
+    "layers: never turned round": Mutant(
+        DIRECTION_TESTS, ((BUILD, 'direction == "sampling"', "False"),)
+    ),
+    # solvers, and what is made with them
+    "solvers: Inverse is the transform itself": Mutant(
+        SOLVER_TESTS,
+        ((TRANSFORM, "self.transform.inverse(x, context)", "self.transform(x, context)"),),
+    ),
+    "solvers: Inverse negates the log-det": Mutant(
+        SOLVER_TESTS, ((TRANSFORM, "return value, log_det", "return value, -log_det"),)
+    ),
+    "solvers: the log-det of the formula, not negated": Mutant(
+        SOLVER_TESTS, ((TRANSFORM, "log_det = -self(x", "log_det = self(x"),)
+    ),
+    "solvers: no gradient instead of a refusal": Mutant(
+        SOLVER_TESTS, ((TRANSFORM, "not torch.is_grad_enabled()", "True"),)
+    ),
+    "solvers: a refusal for parameters alone": Mutant(
+        SOLVER_TESTS, ((TRANSFORM, "causes = (u, *", "causes = (*"),)
+    ),
+    "solvers: the wrong side": Mutant(
+        SOLVER_TESTS, ((SOLVE, "(f_x > 0) == (f_a", "(f_x > 0) != (f_a"),)
+    ),
+    "solvers: the wrong interpolation": Mutant(
+        SOLVER_TESTS, ((SOLVE, "t = t + (c - a)", "t = t - (c - a)"),)
+    ),
+    "solvers: interpolation where it is not safe": Mutant(
+        SOLVER_TESTS, ((SOLVE, "torch.where(safe, ", "torch.where(t.isfinite(), "),)
+    ),
+    "solvers: the newest point, not the best": Mutant(
+        SOLVER_TESTS, ((SOLVE, "return best", "return a"),)
+    ),
+    "solvers: one end of the bracket": Mutant(
+        SOLVER_TESTS, ((PLANAR, "goal - reach, goal + reach", "goal, goal + reach"),)
+    ),
+    "solvers: the paper's |w|": Mutant(
+        SOLVER_TESTS,
+        ((PLANAR, "w.square().sum(-1, keepdim=True)", "w.norm(dim=-1, keepdim=True)"),),
+    ),
+    "solvers: a planar layer without its constraint": Mutant(
+        SOLVER_TESTS,
+        ((PLANAR, "return u + (wv - wu) * w / square, w, b, wv", "return u, w, b, wu"),),
+    ),
+    "solvers: the constraint without its margin": Mutant(
+        SOLVER_TESTS, ((PLANAR, "MARGIN = 1e-3", "MARGIN = 0.0"),)
     ),
     "networks: no second ReLU": Mutant(
         "test_flows.py -k plain_networks",
-        ((COUPLING, "F.linear(hidden, w2, b2).relu_()", "F.linear(hidden, w2, b2)"),),
+        ((NETS, "F.linear(hidden, w2, b2).relu_()", "F.linear(hidden, w2, b2)"),),
     ),
     "networks: the hidden layers' first weights by the square": Mutant(
         "test_flows.py -k start_as",
-        ((COUPLING, "1 / math.sqrt(weight.shape[-1])", "1 / weight.shape[-1]"),),
+        ((NETS, "1 / math.sqrt(max(weight.shape[1], 1))", "1 / max(weight.shape[1], 1)"),),
     ),
     "networks: the hidden layers' first weights by the root": Mutant(
         "test_flows.py -k start_as",
-        ((COUPLING, "1 / math.sqrt(weight.shape[-1])", "weight.shape[-1] ** -0.25"),),
+        ((NETS, "1 / math.sqrt(max(weight.shape[1], 1))", "max(weight.shape[1], 1) ** -0.25"),),
     ),
     # the loop
     "loop: a short batch weighted as a full one": Mutant(

@@ -12,16 +12,14 @@ from flowlab.diagnosis import diagnose
 from flowlab.errors import DataError, NonFiniteError
 from flowlab.experiment import train
 from flowlab.flows import Flow, build_flow
-from flowlab.flows.coupling import StackedMLP
 
 POINTS = torch.randn(10, 2, generator=torch.Generator().manual_seed(0))
 
 
 def last_biases(flow: Flow) -> torch.Tensor:
     """Those that shift r and t of each layer in the plane: (layers, 2)."""
-    (net,) = flow.transforms[0].nets
-    assert isinstance(net, StackedMLP)
-    return net.biases[2].data
+    ((*_, biases),) = flow.chain[0].weights
+    return biases.data
 
 
 def test_a_point_that_is_not_finite_is_named() -> None:
@@ -32,13 +30,23 @@ def test_a_point_that_is_not_finite_is_named() -> None:
     assert str(error) == "step 7: the point [1.5, nan] of the training data is not finite"
 
 
+def test_a_context_that_is_not_finite_is_named_with_its_point() -> None:
+    flow, context = build_flow("coupling", 2, context=1), torch.zeros(10, 1)
+    context[3] = math.inf
+    error = diagnose(flow, torch.ones(10, 2), 7, "the loss", context)
+    assert "the point [1.0, 1.0, inf] of the training data is not finite" in str(error)
+    last_biases(flow)[1, 1] = 1e30
+    error = diagnose(flow, POINTS, 7, "the loss", torch.zeros(10, 1))
+    assert "the base density of latents" in str(error)
+
+
 @pytest.mark.parametrize("layer", [1, 2, 3, 4])
 def test_the_first_layer_that_overflows_is_named(layer: int) -> None:
     flow = build_flow("coupling", 2, bound=200.0)
     last_biases(flow)[layer - 1, 0] = 1000.0
     error = diagnose(flow, POINTS, 7, "the loss")
     assert isinstance(error, NonFiniteError)
-    assert f"first the output of layer {layer} of transforms.0, at the point [" in str(error)
+    assert f"first the output of layer {layer} of 4, at the point [" in str(error)
 
 
 def test_a_parameter_the_base_density_and_a_gradient_are_named() -> None:

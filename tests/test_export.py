@@ -46,6 +46,13 @@ def changed(**options: Any) -> dict[str, Any]:
         (changed(), "its digest does not match"),
         (changed(num_flows="4"), "must be of type int"),
         (changed(bound=-1.0), "bound must be positive"),
+        (changed(num_flows=10**4), "num_flows=10000 is more than flowlab builds, 4096"),
+        (changed(shape=[2, 10**9]), "is more than flowlab builds, 1048576"),
+        (changed(shape=[[2]]), "shape must be a positive whole number"),
+        (changed(shape=[3]), "not those of its configuration"),
+        (changed(context=1), "not those of its configuration"),
+        (changed(direction="sampling"), "not those of its configuration"),
+        (changed(direction="os.system"), "direction must be density or sampling"),
     ],
 )
 def test_a_wrong_configuration_is_refused(content: Any, message: str, tmp_path: Path) -> None:
@@ -79,8 +86,8 @@ def test_wrong_tensors_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "flow.safetensors"
     for name, tensor in {
         "extra": torch.zeros(1),
-        "transforms.0.nets.0.biases.0": torch.zeros(4, 9),
-        "transforms.0.nets.0.biases.1": torch.zeros(4, 8, dtype=torch.float16),
+        "chain.0.weights.0.3": torch.zeros(4, 9),
+        "chain.0.weights.0.4": torch.zeros(4, 8, dtype=torch.float16),
     }.items():
         write(path, GOOD, **{name: tensor})
         with pytest.raises(ValueError, match="not a flow that flowlab can load"):

@@ -412,7 +412,8 @@ def test_another_flow_or_other_data_are_refused_and_listed(
     common = (*SHORT, f"run_dir={tmp_path / 'new'}", f"ckpt_path={short_run.folder}")
     message = refused(ConfigError, compose_config(*common, "num_flows=6", "data.seed=1"))
     assert (
-        "the same flow, data and optimizer: data.seed=None there, 1 here, num_flows=4 there" in message
+        "the same flow, data and optimizer: data.seed=None there, 1 here, num_flows=4 there"
+        in message
     )
     assert "seed=0 there, 1 here" in refused(ConfigError, compose_config(*common, "seed=1"))
 

@@ -7,18 +7,20 @@ from torch import Tensor
 
 from flowlab.errors import DataError, FlowlabError, NonFiniteError
 from flowlab.flows import Flow
-from flowlab.flows.coupling import AffineCoupling
 
 
 @torch.no_grad()
-def diagnose(flow: Flow, x: Tensor, step: int, what: str) -> FlowlabError:
-    """The error for a step on the batch x, (N, D), in which `what` was not finite.
+def diagnose(
+    flow: Flow, x: Tensor, step: int, what: str, context: Tensor | None = None
+) -> FlowlabError:
+    """The error for a step in which `what` was not finite, on points (N, *shape), context (N, C).
 
     Names the first that is not finite: a point of the batch, a parameter, a layer, or a gradient.
     """
-    if (bad := _rows(x)).numel():
-        return DataError(f"step {step}: {_point(x, bad)} of the training data is not finite")
-    where = next(_suspects(flow, x), "the sum over the batch")
+    row = x.flatten(1) if context is None else torch.cat((x.flatten(1), context), dim=1)
+    if (bad := _rows(row)).numel():
+        return DataError(f"step {step}: {_point(row, bad)} of the training data is not finite")
+    where = next(_suspects(flow, x, context), "the sum over the batch")
     return NonFiniteError(
         f"step {step}: {what} is not finite, and first {where}; "
         "checkpoints keep the last good weights. "
@@ -26,19 +28,15 @@ def diagnose(flow: Flow, x: Tensor, step: int, what: str) -> FlowlabError:
     )
 
 
-def _suspects(flow: Flow, x: Tensor) -> Iterator[str]:
+def _suspects(flow: Flow, x: Tensor, context: Tensor | None) -> Iterator[str]:
     for name, parameter in flow.named_parameters():
         if not parameter.isfinite().all():
             yield f"the parameter {name}"
-    u = x
-    for i, transform in enumerate(flow.transforms):
-        if isinstance(transform, AffineCoupling):
-            for num in range(1, transform.num_flows + 1):
-                if (bad := _rows(*transform.first_layers(num, u))).numel():
-                    yield f"the output of layer {num} of transforms.{i}, at {_point(x, bad)}"
-        u, log_det = transform(u)
+    u, layers = x, flow.transforms
+    for i, layer in enumerate(layers, start=1):
+        u, log_det = layer(u, context)
         if (bad := _rows(u, log_det)).numel():
-            yield f"the output of transforms.{i}, at {_point(x, bad)}"
+            yield f"the output of layer {i} of {len(layers)}, at {_point(x, bad)}"
     if (bad := _rows(flow.base.log_prob(u))).numel():
         yield f"the base density of latents of up to {u.abs().max():.1e}, at {_point(x, bad)}"
     for name, parameter in flow.named_parameters():
@@ -53,4 +51,4 @@ def _rows(*values: Tensor) -> Tensor:
 
 
 def _point(x: Tensor, bad: Tensor) -> str:
-    return f"the point {[round(value, 4) for value in x[bad[0]].tolist()]}"
+    return f"the point {[round(value, 4) for value in x[bad[0]].flatten().tolist()]}"

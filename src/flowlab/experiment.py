@@ -244,7 +244,7 @@ def _say_where_it_goes_on(cfg: DictConfig, resume: Path | None) -> int:
 def _initial_flow(cfg: DictConfig, dim: int, seed: int) -> Flow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("initialisation", seed).initial_seed())
-        return build_flow(dim=dim, **cfg.flow)
+        return build_flow(shape=dim, **cfg.flow)
 
 
 def _hparams(cfg: DictConfig) -> tuple[str, dict[str, bool | float | str]]:

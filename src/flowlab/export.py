@@ -15,7 +15,8 @@ from flowlab.files import write_whole
 from flowlab.flows import Flow, build_flow
 
 FORMAT = 1
-MAX_SIZE = 2**20  # of any option that is a whole number: dimensions, layers, units
+MAX_SIZE = 2**20  # of any option that is a whole number: dimensions, units
+MAX_LAYERS = 2**12  # of a flow, for each takes its time to build
 DTYPES = {"F32": torch.float32, "F64": torch.float64}
 
 
@@ -87,8 +88,10 @@ def _config(metadata: dict[str, str] | None) -> tuple[dict[str, Any], str]:
     if content.keys() != {"format", "flow", "sha256"} or not isinstance(content["flow"], dict):
         raise ValueError("its flow configuration is not a table of the kind that flowlab writes")
     for key, value in content["flow"].items():
-        if isinstance(value, int) and abs(value) > MAX_SIZE:
-            raise ValueError(f"{key}={value} is more than flowlab builds, {MAX_SIZE}")
+        for number in value if isinstance(value, list) else [value]:
+            most = MAX_LAYERS if key == "num_flows" else MAX_SIZE
+            if isinstance(number, int) and abs(number) > most:
+                raise ValueError(f"{key}={value} is more than flowlab builds, {most}")
     return content["flow"], content["sha256"]
 
 

@@ -252,7 +252,7 @@ def time_to(kl: float, *words: str) -> float:
 AXES = {
     "depth": ("num_flows", (2, 6, 20, 60, 200)),
     "width": ("num_hidden", (16, 50, 160, 500, 1600)),
-    "dim": ("dim", (4, 12, 40, 120, 400)),
+    "dim": ("shape", (4, 12, 40, 120, 400)),
     "batch": ("batch", (64, 200, 640, 2000, 6400)),
     "points, log_prob": ("log_prob", (10**5, 3 * 10**5, 10**6, 3 * 10**6, 10**7)),
     "points, sample": ("sample", (10**5, 3 * 10**5, 10**6, 3 * 10**6, 10**7)),
@@ -290,7 +290,7 @@ def measure(key: str, value: int, device: str) -> None:
     from flowlab.flows import build_flow
 
     torch.set_num_threads(1)
-    size = {"dim": 2, "num_flows": 4, "num_hidden": 64, "batch": 256}
+    size = {"shape": 2, "num_flows": 4, "num_hidden": 64, "batch": 256}
     if key in size:
         size[key] = value
     batch = size.pop("batch")
@@ -300,7 +300,7 @@ def measure(key: str, value: int, device: str) -> None:
         n, function = value, getattr(flow, key)
         work = no_grad(function, n if key == "sample" else torch.randn(n, 2, device=device))
     else:
-        work = training_step(flow, flow.log_prob, torch.randn(batch, flow.dim, device=device))
+        work = training_step(flow, flow.log_prob, torch.randn(batch, *flow.shape, device=device))
     little = build_flow("coupling", 2).to(device)  # loads the libraries
     training_step(little, little.log_prob, torch.randn(64, 2, device=device))()
     if device == "cpu":

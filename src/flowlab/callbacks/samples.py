@@ -25,7 +25,7 @@ class Samples(Picture):
         self.num_samples = num_samples
 
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
-        u = torch.randn(self.num_samples, flow.dim, generator=generator("callbacks/samples"))
+        u = torch.randn(self.num_samples, *flow.shape, generator=generator("callbacks/samples"))
         x, _ = flow.inverse(u.to(flow.base.loc))
         held_out = data.val[: self.num_samples].cpu().numpy()
         drawn, modes = x.cpu().numpy(), getattr(data.target, "modes", None)

@@ -1,39 +1,77 @@
-"""Normalizing flows in plain PyTorch: `build_flow(name, dim, **options)` makes any of them."""
+"""Normalizing flows in plain PyTorch: `build_flow(name, shape, **options)` makes any of them."""
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowlab.flows.coupling import coupling
-from flowlab.flows.flow import Flow, StandardNormal, Transform
+from flowlab.flows.flow import Flow, StandardNormal
+from flowlab.flows.planar import planar
+from flowlab.flows.stack import stack
+from flowlab.flows.transform import Inverse, OneWay, Transform
 
-__all__ = ["FLOWS", "Flow", "StandardNormal", "Transform", "build_flow"]
+__all__ = ["FLOWS", "Flow", "Inverse", "OneWay", "StandardNormal", "Transform", "build_flow"]
 
-FLOWS: dict[str, Callable[..., Flow]] = {
+FLOWS: dict[str, Callable[..., list[Transform]]] = {
     "coupling": coupling,
+    "planar": planar,
 }
+DIRECTIONS = ("density", "sampling")
 
 
-def build_flow(name: str, dim: int, **options: Any) -> Flow:
-    """Build a flow on R^dim by its name in `FLOWS`; the options are its recipe's keyword arguments.
+def build_flow(
+    name: str,
+    shape: int | Sequence[int],
+    *,
+    context: int = 0,
+    direction: str = "density",
+    **options: Any,
+) -> Flow:
+    """Build a flow by its name in `FLOWS`, of vectors of `shape` numbers or of arrays of a shape.
 
-    The flow's `config` holds the name, dim and every option, defaults written out, so that
+    With a `context` of C numbers it is a density for each context (C,). `direction="sampling"`
+    turns the family round: the way that its layers have gone from data to base, they go from base
+    to data. The options are its recipe's keyword arguments.
+
+    The flow's `config` holds the name, the shape and every option, defaults written out, so that
     `build_flow(**flow.config)` builds its twin. Raises ValueError for an unknown name or option
     and for a value that is not of the kind of the option's default.
 
-    >>> build_flow("coupling", dim=3, num_flows=2).config
-    {'name': 'coupling', 'dim': 3, 'num_flows': 2, 'num_hidden': 8, 'bound': 1.0}
+    >>> config = build_flow("coupling", 3, num_flows=2).config
+    >>> {key: config[key] for key in ("name", "shape", "context", "direction")}
+    {'name': 'coupling', 'shape': [3], 'context': 0, 'direction': 'density'}
+    >>> {key: config[key] for key in ("num_flows", "num_hidden", "bound")}
+    {'num_flows': 2, 'num_hidden': 8, 'bound': 1.0}
     """
     if name not in FLOWS:
         raise ValueError(f"unknown flow {name!r}; available: {', '.join(FLOWS)}")
+    sizes: list[Any] = list(shape) if isinstance(shape, list | tuple) else [shape]
+    if not sizes or not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"shape must be a positive whole number, or a list of them, got {shape!r}")
+    if type(context) is not int or context < 0:
+        raise ValueError(f"context must be a whole number of at least 0, got {context!r}")
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction must be {' or '.join(DIRECTIONS)}, got {direction!r}")
+    values = _options(name, options)
+    transforms = stack(FLOWS[name](tuple(sizes), context, **values))
+    if direction == "sampling":
+        transforms = [Inverse(transform) for transform in reversed(transforms)]
+    flow = Flow(transforms, tuple(sizes), context)
+    flow.config = {"name": name, "shape": sizes, "context": context, "direction": direction}
+    flow.config |= values
+    return flow
+
+
+def _options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """All options of a recipe, each of the kind of its default."""
     parameters = inspect.signature(FLOWS[name]).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
     if unknown := ", ".join(options.keys() - defaults.keys()):
         raise ValueError(f"flow {name!r} has no option {unknown}; available: {', '.join(defaults)}")
-    values = {"dim": dim} | defaults | options
+    values = defaults | options
     for key, value in values.items():
-        kind = type(defaults.get(key, 0))
+        kind = type(defaults[key])
         if type(value) not in (kind, int):
             raise ValueError(
                 f"{key} of flow {name!r} must be of type {kind.__name__}, got {value!r}"
@@ -41,6 +79,4 @@ def build_flow(name: str, dim: int, **options: Any) -> Flow:
         if kind is float and abs(value) > sys.float_info.max:
             raise ValueError(f"{key} of flow {name!r} is too large")
         values[key] = kind(value)
-    flow = FLOWS[name](**values)
-    flow.config = {"name": name, **values}
-    return flow
+    return values

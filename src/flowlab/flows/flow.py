@@ -1,35 +1,21 @@
-"""The two ideas of a normalizing flow: an invertible transform, and a base density behind it."""
+"""A density: a base density seen through a chain of transforms."""
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
 
+from flowlab.flows.transform import Transform
+
 CHUNK = 65_536  # points
 
-
-class Transform(nn.Module, ABC):
-    """An invertible map of R^D that knows how it changes volume.
-
-    To implement one, subclass and write `forward` and `inverse`. Both work on any leading batch
-    shape, return a new tensor (never write into their input) and the log|det J| of what they did,
-    in nats.
-    """
-
-    @abstractmethod
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalizing direction, data to base: (..., D) -> (..., D) and (...)."""
-
-    @abstractmethod
-    def inverse(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Generating direction, base to data: (..., D) -> (..., D) and (...)."""
+Progress = Callable[[Sequence[slice]], Iterable[slice]]
 
 
 class StandardNormal(nn.Module):
-    """The base density N(0, I) on R^D.
+    """The base density N(0, I) of points of a shape with D numbers.
 
     log p(u) = -1/2 (D log 2 pi + |u|^2)
 
@@ -38,30 +24,32 @@ class StandardNormal(nn.Module):
 
     loc: Tensor
 
-    def __init__(self, dim: int):
+    def __init__(self, shape: tuple[int, ...]):
         super().__init__()
-        self.register_buffer("loc", torch.zeros(dim), persistent=False)
-        self.log_normalizer = 0.5 * dim * math.log(2 * math.pi)
+        self.register_buffer("loc", torch.zeros(shape), persistent=False)
+        self.axes = tuple(range(-len(shape), 0))
+        self.log_normalizer = 0.5 * math.prod(shape) * math.log(2 * math.pi)
 
     def log_prob(self, u: Tensor) -> Tensor:
-        """Log-density in nats: (..., D) -> (...)."""
-        return -0.5 * u.square().sum(-1) - self.log_normalizer
+        """Log-density in nats: (..., *shape) -> (...)."""
+        return -0.5 * u.square().sum(self.axes) - self.log_normalizer
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
-        """Draw n points: (n, D)."""
+        """Draw n points: (n, *shape)."""
         shape = (n, *self.loc.shape)
         return torch.randn(shape, generator=generator, device=self.loc.device, dtype=self.loc.dtype)
 
 
 class Flow(nn.Module):
-    """A density on R^D: a standard normal seen through a chain of transforms.
+    """A density, or one for each context c: a standard normal seen through a chain of transforms.
 
-    log p(x) = log N(f(x); 0, I) + log|det df/dx|,  f = f_K o ... o f_1  (data to base)
+    log p(x | c) = log N(f(x; c); 0, I) + log|det df/dx|,  f = f_K o ... o f_1  (data to base)
 
-    Shapes: x, u (..., D) with any leading shape, (0, D) included; densities and
-    log-determinants (...), in nats. A last dimension other than D raises ValueError. Outside
-    autograd `log_prob` and `sample` take many points in chunks of `CHUNK`, so that they need little
-    memory beside the result, with a progress bar when it takes long.
+    Shapes: x, u (..., *shape) with any leading shape, (0, *shape) included; a context (..., C) for
+    flows that have one, whose leading shape broadcasts against that of the points; densities and
+    log-determinants (...), in nats. Other shapes raise ValueError. Outside autograd `log_prob` and
+    `sample` take many points in chunks of `CHUNK`, so that they need little memory beside the
+    result; `progress` may wrap the sequence of chunks, as `tqdm.tqdm` does.
 
     `config` is the plain dictionary from which `build_flow` made the flow; it travels with its
     weights.
@@ -70,77 +58,140 @@ class Flow(nn.Module):
     JMLR 22(57), 2021, eqs. (2) and (6).
 
     >>> from flowlab.flows import build_flow
-    >>> flow = build_flow("coupling", dim=2, num_flows=4)
+    >>> flow = build_flow("coupling", 2, num_flows=4)
     >>> x = flow.sample(5)
     >>> flow.log_prob(x).shape
     torch.Size([5])
     >>> u, log_det = flow(x)  # and back: x, log_det = flow.inverse(u)
+    >>> flow = build_flow("coupling", 2, context=3)
+    >>> flow.sample(5, context=torch.zeros(7, 3)).shape
+    torch.Size([5, 7, 2])
     """
 
-    def __init__(self, transforms: Sequence[Transform], dim: int):
+    def __init__(self, transforms: Sequence[Transform], shape: tuple[int, ...], context: int = 0):
         super().__init__()
-        self.transforms = nn.ModuleList(transforms)
-        self.base = StandardNormal(dim)
-        self.dim = dim
+        self.chain = nn.ModuleList(transforms)
+        self.base = StandardNormal(shape)
+        self.shape = shape
+        self.context = context
         self.config: dict[str, Any] = {}
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Data to base: x (..., D) -> u (..., D), log|det du/dx| (...)."""
-        self._check(x)
+    @property
+    def transforms(self) -> list[Transform]:
+        """The layers, in the order of `forward`."""
+        return [layer for part in self.chain for layer in cast(Transform, part).layers()]
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Data to base: x (..., *shape) -> u (..., *shape), log|det du/dx| (...)."""
+        x, context, leading = self._flatten(x, context)
+        u, log_det = self._forward(x, context)
+        return self._unflatten(u, leading), log_det.reshape(leading)
+
+    def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Base to data: u (..., *shape) -> x (..., *shape), log|det dx/du| (...)."""
+        u, context, leading = self._flatten(u, context)
+        x, log_det = self._inverse(u, context)
+        return self._unflatten(x, leading), log_det.reshape(leading)
+
+    def log_prob(
+        self, x: Tensor, context: Tensor | None = None, progress: Progress | None = None
+    ) -> Tensor:
+        """Log-density of data points in nats: (..., *shape) -> (...)."""
+        x, context, leading = self._flatten(x, context)
+        if torch.is_grad_enabled() or len(x) <= CHUNK:
+            return self._log_prob(x, context).reshape(leading)
+        out = x.new_empty(len(x))
+        return _in_chunks(self._log_prob, x, context, out, progress).reshape(leading)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        context: Tensor | None = None,
+        generator: Generator | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Draw n points, (n, *shape), or for each context (..., C), (n, ..., *shape).
+
+        It is done outside autograd; a generator in the same state gives the same points.
+        """
+        leading = (n,) if context is None else (n, *context.shape[:-1])
+        u = self.base.sample(math.prod(leading), generator).reshape(*leading, *self.shape)
+        u, context, leading = self._flatten(u, context)
+        if len(u) <= CHUNK:
+            x, _ = self._inverse(u, context)
+        else:
+            x = _in_chunks(lambda u, c: self._inverse(u, c)[0], u, context, u, progress)
+        return self._unflatten(x, leading)
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         log_dets = []
-        for transform in self.transforms:
-            x, log_det = transform(x)
+        for transform in self.chain:
+            x, log_det = transform(x, context)
             log_dets.append(log_det)
         return x, _total(log_dets)
 
-    def inverse(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Base to data: u (..., D) -> x (..., D), log|det dx/du| (...)."""
-        self._check(u)
+    def _inverse(self, u: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         log_dets = []
-        for transform in reversed(self.transforms):
-            u, log_det = cast(Transform, transform).inverse(u)
+        for transform in reversed(self.chain):
+            u, log_det = cast(Transform, transform).inverse(u, context)
             log_dets.append(log_det)
         return u, _total(log_dets)
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Log-density of data points in nats: (..., D) -> (...)."""
-        self._check(x)
-        if torch.is_grad_enabled() or x.numel() <= CHUNK * self.dim:
-            return self._log_prob(x)
-        points = x.reshape(-1, self.dim)
-        out = points.new_empty(len(points))
-        return _in_chunks(self._log_prob, points, out).reshape(x.shape[:-1])
-
-    def _log_prob(self, x: Tensor) -> Tensor:
-        u, log_det = self.forward(x)
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        u, log_det = self._forward(x, context)
         return self.base.log_prob(u) + log_det
 
-    @torch.no_grad()
-    def sample(self, n: int, generator: Generator | None = None) -> Tensor:
-        """Draw n points, (n, D), outside autograd; a generator in the same state gives the same."""
-        u = self.base.sample(n, generator)
-        if n <= CHUNK:
-            return self.inverse(u)[0]
-        return _in_chunks(lambda u: self.inverse(u)[0], u, out=u)
-
-    def _check(self, x: Tensor) -> None:
-        if x.shape[-1:] != (self.dim,):
+    def _flatten(
+        self, x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, tuple[int, ...]]:
+        """Points (N, *shape) and context (N, C), and the leading shape of what comes of them."""
+        leading: tuple[int, ...] = x.shape[: max(x.dim() - len(self.shape), 0)]
+        if x.shape[len(leading) :] != self.shape:
             raise ValueError(
-                f"expected points with a last dimension of {self.dim}, got shape {tuple(x.shape)}"
+                f"expected points (..., {_sizes(self.shape)}), got shape {tuple(x.shape)}"
             )
+        if (context is not None) != (self.context > 0):
+            expected = f"a context (..., {self.context})" if self.context else "no context"
+            raise ValueError(f"this flow needs {expected}")
+        if context is not None:
+            leading = self._broadcast(x, context, leading)
+            context = context.expand(*leading, -1).reshape(-1, self.context)
+            x = x.expand(*leading, *self.shape)
+        return (x if len(leading) == 1 else x.reshape(-1, *self.shape)), context, leading
+
+    def _broadcast(self, x: Tensor, context: Tensor, leading: tuple[int, ...]) -> tuple[int, ...]:
+        """The leading shape of points and context together."""
+        got = tuple(context.shape)
+        if got[-1:] != (self.context,):
+            raise ValueError(f"expected a context (..., {self.context}), got shape {got}")
+        try:
+            shape: tuple[int, ...] = torch.broadcast_shapes(leading, got[:-1])  # type: ignore[no-untyped-call]
+        except RuntimeError:
+            message = f"points {tuple(x.shape)} and context {got} do not broadcast"
+            raise ValueError(message) from None
+        return shape
+
+    def _unflatten(self, x: Tensor, leading: tuple[int, ...]) -> Tensor:
+        return x if len(leading) == 1 else x.reshape(*leading, *self.shape)
 
 
-def _in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, out: Tensor) -> Tensor:
-    """function(x), taken in chunks and written to `out`, which may be x."""
-    from tqdm import tqdm
-
-    chunks = zip(torch.split(x, CHUNK), torch.split(out, CHUNK), strict=True)
-    bar = {"total": len(x), "unit": " points", "delay": 2, "leave": False, "disable": None}
-    with tqdm(**bar) as progress:
-        for chunk, place in chunks:
-            place.copy_(function(chunk))
-            progress.update(len(chunk))
+def _in_chunks(
+    function: Callable[[Tensor, Tensor | None], Tensor],
+    x: Tensor,
+    context: Tensor | None,
+    out: Tensor,
+    progress: Progress | None,
+) -> Tensor:
+    """function(x, context), taken in chunks and written to `out`, which may be x."""
+    chunks = [slice(start, start + CHUNK) for start in range(0, len(x), CHUNK)]
+    for chunk in chunks if progress is None else progress(chunks):
+        out[chunk] = function(x[chunk], None if context is None else context[chunk])
     return out
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))
 
 
 def _total(log_dets: list[Tensor]) -> Tensor:

@@ -1,0 +1,74 @@
+"""Planar flows: each layer pushes the points on one side of a hyperplane."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowlab.flows.solve import find_root
+from flowlab.flows.transform import OneWay, Transform
+
+MARGIN = 1e-3  # how far w.u stays above -1, where the layer would cease to be invertible
+
+
+class Planar(OneWay):
+    """One planar layer on R^D.
+
+        f(x) = x + v tanh(w.x + b),   log|det J| = log(1 + w.v (1 - tanh^2(w.x + b)))
+
+    It is invertible if w.v > -1, so v is the free parameter u moved along w until it is:
+
+        v = u + (m(w.u) - w.u) w / |w|^2,   m(a) = log(1 + exp(a + k)) - 1 + MARGIN
+
+    with k such that m(0) = 0: the layer is the identity where u = 0. Given a context, (u, w, b) are
+    an affine function of it, which starts as a constant. The point behind u' is found along w: with
+    a = w.x, a + w.v tanh(a + b) = w.u' has one root, no farther from w.u' than |w.v|.
+
+    Reference: Rezende and Mohamed, "Variational Inference with Normalizing Flows", ICML 2015,
+    eqs. (10) to (12) and appendix A.1, whose |w| in v should be |w|^2 and whose m(0) is not 0.
+    """
+
+    def __init__(self, dim: int, context: int = 0):
+        super().__init__()
+        self.sizes = [dim, dim, 1]
+        self.raw = nn.Parameter(torch.randn(2 * dim + 1))
+        with torch.no_grad():
+            self.raw[:dim] *= 0.01
+        if context:
+            self.slopes = nn.Parameter(torch.zeros(2 * dim + 1, context))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        v, w, b, wv = self._vectors(context)
+        bend = torch.tanh((w * x).sum(-1, keepdim=True) + b)
+        log_det = torch.log1p(wv * (1 - bend.square())).squeeze(-1)
+        return x + v * bend, log_det
+
+    def solve(self, u: Tensor, context: Tensor | None = None) -> Tensor:
+        v, w, b, wv = self._vectors(context)
+        goal = (w * u).sum(-1, keepdim=True)
+        reach = wv.abs()
+        a = find_root(lambda a: a + wv * torch.tanh(a + b) - goal, goal - reach, goal + reach)
+        return u - v * torch.tanh(a + b)
+
+    def _vectors(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The vectors v and w, (..., D), b and w.v, (..., 1)."""
+        raw = self.raw if context is None else F.linear(context, self.slopes, self.raw)
+        u, w, b = torch.split(raw, self.sizes, dim=-1)
+        wu = (w * u).sum(-1, keepdim=True)
+        wv = F.softplus(wu + math.log(math.expm1(1 - MARGIN))) - 1 + MARGIN
+        square = w.square().sum(-1, keepdim=True).clamp(min=1e-12)
+        return u + (wv - wu) * w / square, w, b, wv
+
+
+def planar(shape: tuple[int, ...], context: int, *, num_flows: int = 4) -> list[Transform]:
+    """`num_flows` planar layers, which start near the identity; sampling takes a solver.
+
+    Raises ValueError for points that are not vectors.
+    """
+    if len(shape) > 1:
+        raise ValueError(f"a planar flow is of vectors, a shape of one number, got {shape}")
+    if num_flows < 1:
+        raise ValueError(f"num_flows must be at least 1, got {num_flows}")
+    (dim,) = shape
+    return [Planar(dim, context) for _ in range(num_flows)]

@@ -1,0 +1,170 @@
+"""The solvers, and the transforms that are made with them or turned round."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+
+from flowlab.flows import Flow, Inverse, OneWay
+from flowlab.flows.planar import Planar
+from flowlab.flows.solve import EVALUATIONS, find_root
+
+FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {
+    "line": (lambda x: 2 * x - 3, -100, 100),
+    "cubic": (lambda x: x**3 + 0.01 * x - 5, -10, 10),
+    "exponential": (lambda x: x.exp() - 2, -20, 20),
+    "steep": (lambda x: x + 50 * (20 * (x - 0.3)).tanh(), -60, 60),
+    "almost flat": (lambda x: x - 0.999 * (x - 0.7).tanh() - 0.6, -2, 2),
+    "bent far out": (lambda x: x + torch.logaddexp(x, torch.zeros_like(x)) - 130, -270, 270),
+}
+
+
+@pytest.mark.parametrize("dtype", EVALUATIONS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_roots_are_those_of_brent_to_rounding(name: str, dtype: torch.dtype) -> None:
+    f, low, high = FUNCTIONS[name]
+    expected = brentq(
+        lambda x: float(f(torch.tensor(x, dtype=torch.float64))), low, high, xtol=1e-15
+    )
+    bracket = [torch.tensor([end], dtype=dtype) for end in (low, high)]
+    count = 0
+
+    def counted(x: Tensor) -> Tensor:
+        nonlocal count
+        count += 1
+        return f(x)
+
+    root = find_root(counted, *bracket)
+    assert count == EVALUATIONS[dtype]
+    # what f makes of a few units in the last place of its argument and of its own terms
+    unit = 4 * torch.finfo(dtype).eps * max(1, abs(expected))
+    near = torch.tensor([expected - unit, expected + unit], dtype=torch.float64)
+    assert f(root).abs() <= f(near).abs().max() + 100 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", EVALUATIONS)
+def test_many_roots_at_once(dtype: torch.dtype) -> None:
+    """Each of 10,000 functions x + c tanh(k x + b) - y has its own bracket and its own root."""
+    g = torch.Generator().manual_seed(0)
+    c, k, b, x = torch.randn(4, 10_000, generator=g, dtype=torch.float64).to(dtype)
+    c, k, x = (3 * c).exp(), k.exp(), 10 * x
+    y = x + c * (k * x + b).tanh()
+    root = find_root(lambda x: x + c * (k * x + b).tanh() - y, y - c, y + c)
+    scale = 1 + c + y.abs()  # of the terms that f adds
+    residual = (root + c * (k * root + b).tanh() - y).abs()
+    slope = 1 + c * k * (1 - (k * root + b).tanh().square())
+    assert (residual <= 8 * torch.finfo(dtype).eps * (scale + slope * root.abs())).all()
+
+
+def test_a_bracket_of_one_point_and_one_that_rounding_has_moved() -> None:
+    point = torch.tensor([1.5, -2.0])
+    assert torch.equal(find_root(lambda x: x - point, point, point), point)
+    low, high = point + 1e-6, point + 3.0
+    assert torch.equal(find_root(lambda x: x - point, low, high), low)
+    assert torch.equal(find_root(lambda x: x - point, point - 3.0, point - 1e-6), point - 1e-6)
+    assert torch.equal(find_root(lambda x: x - point, point - 1.0, point), point)
+
+
+class Cubic(OneWay):
+    """u = exp(a + c) (x + x^3 / 3), each coordinate by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = torch.nn.Parameter(torch.tensor(0.3))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        scale = self.a.exp() if context is None else (self.a + context).exp()
+        log_det = ((1 + x.square()).log() + scale.log()).sum(-1)
+        return scale * (x + x**3 / 3), log_det
+
+    def solve(self, u: Tensor, context: Tensor | None = None) -> Tensor:
+        scale = self.a.exp() if context is None else (self.a + context).exp()
+        goal = u / scale
+        return find_root(lambda x: x + x**3 / 3 - goal, -goal.abs(), goal.abs())
+
+
+def test_one_way_gives_the_point_and_minus_the_log_det_of_the_formula() -> None:
+    layer, x = Cubic().double(), torch.randn(50, 2, dtype=torch.float64)
+    c = torch.randn(50, 1, dtype=torch.float64)
+    for context in (None, c):
+        u, log_det = layer(x, context)
+        back, log_det_back = layer.inverse(u, context)
+        torch.testing.assert_close(back, x, rtol=0, atol=1e-13)
+        torch.testing.assert_close(log_det_back, -log_det, rtol=0, atol=1e-13)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda x: layer(x)[0]))(x)
+    torch.testing.assert_close(layer(x)[1], torch.linalg.slogdet(jacobian).logabsdet)
+
+
+REFUSED = "no gradient goes through a solver.*other `direction`.*torch.no_grad"
+
+
+@pytest.mark.parametrize("what", [0, 1])
+@pytest.mark.parametrize("layer", [Cubic(), Planar(2)])
+def test_a_gradient_through_a_solver_is_refused(layer: OneWay, what: int) -> None:
+    values = layer.inverse(torch.randn(5, 2))  # for its values alone, as always
+    with pytest.raises(RuntimeError, match=REFUSED):
+        values[what].sum().backward()
+    layer.requires_grad_(False)
+    u = torch.randn(5, 2, requires_grad=True)
+    with pytest.raises(RuntimeError, match=REFUSED):
+        layer.inverse(u)[what].sum().backward()
+    context = torch.zeros(5, 1, requires_grad=True)
+    if isinstance(layer, Cubic):
+        with pytest.raises(RuntimeError, match=REFUSED):
+            layer.inverse(u.detach(), context)[what].sum().backward()
+    assert not layer.inverse(u.detach())[what].requires_grad
+    layer.requires_grad_(True)
+    with torch.no_grad():
+        assert not layer.inverse(u)[what].requires_grad
+
+
+def test_turned_round_both_directions_change_places() -> None:
+    layer, x = Cubic().double(), torch.randn(50, 2, dtype=torch.float64)
+    c, turned = torch.randn(50, 1, dtype=torch.float64), Inverse(layer)
+    for context in (None, c):
+        for ours, theirs in ((turned, layer.inverse), (turned.inverse, layer)):
+            for value, expected in zip(ours(x, context), theirs(x, context), strict=True):
+                assert torch.equal(value, expected)
+    flow = Flow([Inverse(Planar(2)), turned], (2,)).double()
+    assert [type(layer) for layer in flow.transforms] == [Inverse, Inverse]
+
+
+@pytest.mark.parametrize("wu", [-1e3, -30.0, -1.0, 0.0, 30.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_planar_layer_is_invertible_whatever_its_parameters(
+    wu: float, dtype: torch.dtype
+) -> None:
+    layer = Planar(2).to(dtype)
+    w = torch.tensor([1.5, -0.5])
+    layer.raw.data = torch.cat((wu * w / w.square().sum(), w, torch.tensor([0.4]))).to(dtype)
+    # along w, where the layer is not the identity, and most of all at its bend
+    x = torch.linspace(-5, 5, 2001, dtype=dtype)[:, None] * w.to(dtype)
+    u, log_det = layer(x)
+    assert log_det.isfinite().all()
+    along = u.double() @ w.double()
+    assert (along.diff() > 0).all()
+    v, w, _, wv = layer._vectors(None)
+    assert wv.item() > -1
+    torch.testing.assert_close((v * w).sum(-1, keepdim=True), wv, rtol=1e-3, atol=1e-3)
+    with torch.no_grad():
+        back, _ = layer(layer.inverse(u)[0])
+    torch.testing.assert_close(back, u, rtol=0, atol=40 * (1 + abs(wu)) * torch.finfo(dtype).eps)
+
+
+def test_a_planar_layer_by_its_formula() -> None:
+    """f(x) = x + v tanh(w.x + b), and where u = 0 it is the identity."""
+    layer = Planar(3).double()
+    v, w, b, _ = (value.detach() for value in layer._vectors(None))
+    x = torch.randn(20, 3, dtype=torch.float64)
+    expected = x + v * torch.tanh(x @ w + b)[:, None]
+    torch.testing.assert_close(layer(x)[0], expected)
+    wu = float(layer.raw.data[:3] @ w)
+    k = math.log(math.exp(0.999) - 1)
+    assert float(v @ w) == pytest.approx(math.log1p(math.exp(wu + k)) - 0.999)
+    layer.raw.data[:3] = 0
+    torch.testing.assert_close(layer(x)[0], x, rtol=0, atol=1e-15)
+    layer.raw.data[:] = 0  # |w|^2 too
+    torch.testing.assert_close(layer(x)[0], x, rtol=0, atol=1e-15)
