@@ -42,6 +42,7 @@ LOOP, RUN = "src/flowlab/module.py", "src/flowlab/experiment.py"
 TRANSFORM, SOLVE = "src/flowlab/flows/transform.py", "src/flowlab/flows/solve.py"
 STACK, PLANAR = "src/flowlab/flows/stack.py", "src/flowlab/flows/planar.py"
 NETS, BUILD = "src/flowlab/flows/nets.py", "src/flowlab/flows/__init__.py"
+TARGETS = "src/flowlab/targets.py"
 # the plane alone: elsewhere a mask used again trips over shapes before a test can judge it
 FLOW_TESTS = "test_flows.py -k 'coupling-2 or normal'"
 CONTEXT_TESTS = "test_flows.py -k 'context and (decides or given_contexts)'"
@@ -82,6 +83,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "contexts: every chunk has the first": Mutant(
         "test_flows.py -k chunks", ((FLOW, "context[chunk]", "context[: len(x[chunk])]"),)
+    ),
+    "contexts: turned the wrong way": Mutant(
+        "test_targets.py -k turning", ((TARGETS, "_turned(x, -context)", "_turned(x, context)"),)
     ),
     # layers
     "layers: handed out in another order": Mutant(
