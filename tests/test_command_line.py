@@ -178,6 +178,7 @@ WORDS = {
     "~callbacks.sample": "callbacks.sample: no such key; did you mean callbacks.samples",
     "hydra/launcher=nosuch": 'hydra/launcher=nosuch: not installed; try pip install -e ".[sweep]"',
     "fast": "fast: expected key=value or group=choice",
+    "flow=planar flow.direction=sampling": "flow: no gradient goes through a solver",
 }
 
 
@@ -185,7 +186,7 @@ WORDS = {
 def test_a_mistake_on_the_command_line_is_explained(
     word: str, compose_config: Compose, complaint: Complain
 ) -> None:
-    said = complaint(lambda: compose_config(word))
+    said = complaint(lambda: compose_config(*word.split()))
     assert WORDS[word] in said
     assert len(said.splitlines()) == 1
 

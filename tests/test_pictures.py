@@ -127,10 +127,10 @@ SCALE, SHIFT = torch.tensor([0.5, 1.25]), torch.tensor([-1.0, 0.5])
 class Affine(Transform):
     """x = SCALE * u + SHIFT, another one in each coordinate, so that no axis passes for another."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return (x - SHIFT) / SCALE, -SCALE.log().sum().expand(x.shape[:-1])
 
-    def inverse(self, u: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return SCALE * u + SHIFT, SCALE.log().sum().expand(u.shape[:-1])
 
 
@@ -159,7 +159,7 @@ def draw(picture: Picture, target: Any = None, val: Tensor | None = None) -> dic
     data: Any = SimpleNamespace(target=target or Target(), val=val)
     assert picture.suits(data)
     with torch.no_grad():
-        drawings = list(picture.draw(Flow([Affine()], 2), data))
+        drawings = list(picture.draw(Flow([Affine()], (2,)), data))
     return {name: plot(*arrays, "title") for name, plot, *arrays in drawings}
 
 

@@ -94,7 +94,7 @@ def test_the_replicate_that_went_wrong_is_named(what: str, index: int) -> None:
     batch = torch.randn(3, 10, 2, generator=torch.Generator().manual_seed(0))
     last_biases = flows.stacked[-1].data
     assert last_biases.shape[:2] == (3, 4)
-    expected = "is not finite, and first the parameter transforms.0.nets.0.biases.2"
+    expected = "is not finite, and first the parameter chain.0.weights.0.5"
     if what == "a point":
         batch[index, 4] = torch.tensor([7.5, math.inf])
         expected = "step 9: the point [7.5, inf] of the training data is not finite"
@@ -103,11 +103,11 @@ def test_the_replicate_that_went_wrong_is_named(what: str, index: int) -> None:
     elif what == "a gradient":
         flows.stacked[-1].grad = torch.zeros_like(last_biases)
         flows.stacked[-1].grad[index, 1] = math.nan
-        expected = "first the gradient of transforms.0.nets.0.biases.2"
+        expected = "first the gradient of chain.0.weights.0.5"
     elif what == "an overflow":
         last_biases[index, 2, 0] = 1000.0
         point = [round(value, 4) for value in batch[index, 0].tolist()]
-        expected = f"first the output of layer 3 of transforms.0, at the point {point}"
+        expected = f"first the output of layer 3 of 4, at the point {point}"
     else:  # the first of several
         last_biases[index:, 1] = math.nan
     error = ReplicatedLikelihood.diagnose(module, "the loss", batch, 9)

@@ -71,14 +71,15 @@ def _check_callback(group: str, values: Any, devices: int) -> None:
 
 
 def _check_size(cfg: DictConfig, dim: int) -> None:
-    """Check that flow and data fit into the memory, without making them."""
+    """Check that flow and data fit into the memory, without making them, and that it can train."""
     try:
         with (
             torch.device("meta"),
             torch.random.fork_rng(devices=[]),
             warnings.catch_warnings(action="ignore"),
         ):
-            flow = build_flow(dim=dim, **cfg.flow)
+            flow = build_flow(shape=dim, **cfg.flow)
+            torch.autograd.backward(flow.log_prob(torch.zeros(1, dim)), torch.ones(1))
     except (ValueError, RuntimeError, OverflowError) as error:
         raise ConfigError(f"flow: {' '.join(str(error).split())[:200]}") from error
     # weights, gradients, Adam's two moments and the best weights; and the points

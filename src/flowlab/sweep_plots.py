@@ -182,7 +182,7 @@ def densities(ranking: Ranking) -> Figure | None:
 
     shown = ranking.cells[:MULTIPLES]
     flows = [load(cell.runs[0].folder) for cell in shown]
-    if any(flow.dim != 2 for flow in flows):
+    if any(flow.shape != (2,) for flow in flows):
         return None
     target = TARGETS.get(shown[0].runs[0].value("data.target"))
     extent = getattr(target, "extent", 4.0)

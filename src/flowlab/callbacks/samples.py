@@ -30,7 +30,7 @@ class Samples(Picture):
         held_out = data.val[: self.num_samples].cpu().numpy()
         drawn, modes = x.cpu().numpy(), getattr(data.target, "modes", None)
         modes = None if modes is None else modes.numpy()
-        if flow.dim == 2:
+        if flow.shape == (2,):
             yield "samples", plots.samples, drawn, held_out, modes, data.target.extent
         else:
             yield "samples", plots.pairs, drawn, held_out, modes
