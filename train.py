@@ -15,6 +15,7 @@ from typing import Any  # noqa: E402
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
+from flowlab import processes  # noqa: E402
 from flowlab.command_line import VALIDATE, one_line_errors, print_help, run  # noqa: E402
 
 CONF = Path(__file__).resolve().parent / "conf"
@@ -31,9 +32,9 @@ def main(cfg: DictConfig) -> Any:
 
 
 if __name__ == "__main__":
-    with one_line_errors(CONF):
+    with processes.taking_part(), one_line_errors(CONF):
         if {"-h", "--help"} & set(sys.argv):
             print_help(CONF, [word for word in sys.argv[1:] if not word.startswith("-")])
         else:
-            sys.argv.append(VALIDATE)
+            sys.argv += [VALIDATE, *processes.words()]
             main()

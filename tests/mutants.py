@@ -29,6 +29,7 @@ REPORT, RESULTS, SETTINGS, SWEEP, SWEEP_PLOTS, SWEEP_AXES = (
 LOOP_TESTS = "test_training.py"
 MODULE, DATA = "src/flowlab/module.py", "src/flowlab/data.py"
 DIVERGENCE = "src/flowlab/divergence.py"
+PROCESSES = "src/flowlab/processes.py"
 CHECKPOINT = "src/flowlab/callbacks/checkpoint.py"
 CONFIG, COMMAND_LINE = "src/flowlab/config.py", "src/flowlab/command_line.py"
 EXPLAINED = "test_command_line.py -k 'is_explained or makes_sense or welcome'"
@@ -570,6 +571,28 @@ MUTANTS: dict[str, Mutant] = {
     "configuration: a check that fails open": Mutant(
         "test_command_line.py -k whatever",
         ((COMMAND_LINE, "refusing(Exception)", "refusing(OSError)"),),
+    ),
+    # several processes
+    "processes: a lone task of a Slurm job taken for one of several": Mutant(
+        "test_distributed.py -k place", ((PROCESSES, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),)
+    ),
+    "processes: all of them speak": Mutant(
+        "test_distributed.py -k silent", ((PROCESSES, "os.dup2(said.fileno(), 2)", "pass"),)
+    ),
+    "processes: a mistake told by each of them": Mutant(
+        "test_distributed.py -k silent", ((PROCESSES, "time.sleep(PATIENCE)", "pass"),)
+    ),
+    "processes: deaf to the end that torchrun puts to them": Mutant(
+        "test_distributed.py -k silent",
+        ((PROCESSES, "signal.signal(signal.SIGTERM, signal.SIG_DFL)", "pass"),),
+    ),
+    "processes: they meet where the network listens": Mutant(
+        "test_distributed.py -k lost",
+        ((PROCESSES, 'create_server(("127.0.0.1", 0))', 'create_server(("", 0))'),),
+    ),
+    "processes: each has a run directory": Mutant(
+        "test_distributed.py -k curves",
+        ((PROCESSES, "return counts if here.rank == 0 else", "return counts if True else"),),
     ),
 }
 

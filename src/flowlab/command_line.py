@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from flowlab import processes
 from flowlab.config import near, validate
 from flowlab.errors import ConfigError, Finished, FlowlabError
 from flowlab.files import claim
@@ -31,6 +32,7 @@ USER_ERRORS = (FlowlabError, HydraException, OmegaConfBaseException)
 
 # on the command line and not in conf/, so that a run's saved configuration is checked too
 VALIDATE = "++hydra.callbacks.validate._target_=flowlab.command_line.Validate"
+FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")  # as the user has it
 
 
 class Refused(BaseException):
@@ -48,13 +50,20 @@ class Validate(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with refusing(Exception):
             validate(config)
-            from flowlab import painter
+            anew = processes.to_be_started(config)
+            if processes.is_first() and not anew:
+                from flowlab import painter
 
-            painter.start()  # its imports run beside those of the next line
+                painter.start()  # its imports run beside those of the next line
             from flowlab.parts import check_parts
 
             check_parts(config)
-            claim(Path(config.hydra.run.dir), config.ckpt_path)
+            if anew:
+                os.environ["HYDRA_FULL_ERROR"] = FULL_ERROR
+                processes.start_anew(config.trainer.devices)
+            processes.check_started(config)
+            if processes.is_first():
+                claim(Path(config.hydra.run.dir), config.ckpt_path)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with refusing(Exception):
@@ -102,7 +111,6 @@ def one_line_errors(conf: Path) -> Iterator[None]:
     logging.raiseExceptions = False  # a train.log that cannot be written is not worth a traceback
     threading.excepthook = _thread_error
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    keep_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
     try:
         yield
@@ -114,7 +122,7 @@ def one_line_errors(conf: Path) -> Iterator[None]:
     except (Refused, *USER_ERRORS) as caught:
         error = caught.__cause__ if isinstance(caught, Refused) else caught
         assert error is not None
-        if keep_traceback or not isinstance(error, USER_ERRORS):
+        if FULL_ERROR == "1" or not isinstance(error, USER_ERRORS):
             raise error from None
         if isinstance(error, Finished):
             print(error)

@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from flowlab import processes
 from flowlab.errors import ConfigError
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -58,6 +59,7 @@ RULES: dict[str, Rule] = {
     "trainer._target_": _one_of("lightning.pytorch.Trainer"),
     "trainer.accelerator": _one_of("cpu", "gpu"),
     "trainer.devices": _whole(1),
+    "trainer.num_nodes": _whole(1),
     "trainer.strategy": _one_of("auto", "ddp"),
     "trainer.max_epochs": _whole(1),
     "trainer.gradient_clip_val": _optional(_positive),
@@ -97,9 +99,9 @@ def validate(cfg: DictConfig) -> None:
             if not allows(value):
                 got = "null" if value is None else value
                 raise ConfigError(f"{key}={got}: expected {allowed}")
-    if cfg.trainer.devices > 1 and cfg.trainer.get("strategy") != "ddp":
+    if (several := processes.count(cfg) > 1) and cfg.trainer.get("strategy") != "ddp":
         raise ConfigError(f"trainer.devices={cfg.trainer.devices}: add trainer=ddp")
-    if cfg.trainer.devices > 1 and cfg.replicates > 1:
+    if several and cfg.replicates > 1:
         raise ConfigError(f"replicates={cfg.replicates}: expected 1 with trainer.devices > 1")
     if cfg.trainer.accelerator == "gpu":
         import torch

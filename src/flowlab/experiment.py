@@ -15,15 +15,13 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from flowlab import export
+from flowlab import export, processes
 from flowlab.callbacks import Interrupt
 from flowlab.callbacks.checkpoint import Checkpoint, PatientIO
 from flowlab.config import validate
 from flowlab.data import ToyData
-from flowlab.distributed import processes
 from flowlab.errors import (
     FlowlabError,
     ModelFileError,
@@ -68,19 +66,20 @@ def train(cfg: DictConfig) -> Metrics:
     """
     validate(cfg)
     check_parts(cfg)
+    processes.check_started(cfg)
+    if not processes.is_first():
+        return _take_part(cfg)
     run_dir = Path(str(cfg.run_dir))
     claim(run_dir, cfg.ckpt_path)
     torch.set_num_threads(cfg.num_threads)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for package in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{package}").setLevel(logging.WARNING)
     for theirs in LIGHTNINGS_WARNINGS:
         warnings.filterwarnings("ignore", theirs)
 
     metrics: Metrics = {"status": "failed", "seed": cfg.seed, "environment": provenance()}
     try:
-        plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-        on_gpu = cfg.trainer.accelerator == "gpu"
-        with processes(cfg.trainer.devices, on_gpu, _take_part, plain):
-            _fit_and_test(cfg, run_dir, metrics)
+        _fit_and_test(cfg, run_dir, metrics)
         metrics["status"] = "completed"
         _write(metrics, run_dir)
     except BaseException as error:
@@ -149,11 +148,9 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
             metrics["epochs"] = trainer.current_epoch
 
 
-def _take_part(cfg: DictConfig) -> None:
+def _take_part(cfg: DictConfig) -> Metrics:
     """Be one of the processes of a run, but not the one that writes."""
     torch.set_num_threads(cfg.num_threads)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")  # the first process has said it
     resume = None if cfg.ckpt_path is None else checkpoint_file(cfg.ckpt_path)
     data, module = _build(cfg)
     checkpoint = cfg.get("callbacks", {}).get("checkpoint")
@@ -161,6 +158,7 @@ def _take_part(cfg: DictConfig) -> None:
     trainer = _trainer(cfg, Path(cfg.run_dir), callbacks, None)
     _fit(trainer, module, data, resume)
     _test_the_best(trainer, module, data)
+    return {}
 
 
 def _build(cfg: DictConfig) -> tuple[ToyData, MaximumLikelihood]:
@@ -195,8 +193,9 @@ def _trainer(
         callbacks=callbacks,
         plugins=[
             PatientIO(before_writing=logger.flush if logger else lambda: None),
-            LightningEnvironment(),  # and not that of the Slurm job that it may run in
+            processes.environment(),
         ],
+        strategy="ddp" if processes.count(cfg) > 1 else "auto",
         default_root_dir=run_dir,
         gradient_clip_val=None,  # the module's own loop does it
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
@@ -222,7 +221,8 @@ def _fit(
     trainer: pl.Trainer, module: MaximumLikelihood, data: ToyData, resume: Path | None
 ) -> None:
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        with processes.together():
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except (AttributeError, LookupError, RuntimeError, TypeError) as error:
         if resume is None or module.has_started:
             raise

@@ -22,8 +22,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from flowlab.files import write_whole
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)  # they are the training's business, not the painter's
+from flowlab.processes import SIGNALS
 
 
 class Painter:
@@ -67,7 +66,8 @@ def _pool() -> ProcessPoolExecutor:
     # a process that multiprocessing started, as joblib's are, would wait for the pool's at its end;
     # the priority is above that of the pool's queues
     mp.util.Finalize(None, pool.shutdown, exitpriority=100)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the process inherits it
+    # the process inherits it: signals are the training's business, not the painter's
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     pool.submit(gc.freeze)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pool
@@ -78,11 +78,11 @@ def _initialise() -> None:
     # numpy's, about the zeros of mplot3d's matrices on some processors
     warnings.filterwarnings("ignore", "overflow encountered in dot")
     gc.enable()  # train.py, which this process imports too, has switched it off
-    leave_with_parent()
+    _leave_with_parent()
     atexit.register(os._exit, 0)  # at once: the program waits for this process at its end
 
 
-def leave_with_parent() -> None:
+def _leave_with_parent() -> None:
     """Watch the process that started this one, and end at once when it does."""
     parent = mp.parent_process()
     assert parent is not None

@@ -10,6 +10,7 @@ import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
+from flowlab import processes
 from flowlab.config import near
 from flowlab.errors import ConfigError
 from flowlab.flows import build_flow
@@ -28,7 +29,7 @@ def check_parts(cfg: DictConfig) -> None:
         _check_part(group, cfg[group])
     for name, values in cfg.get("callbacks", {}).items():
         if values is not None:
-            _check_callback(f"callbacks.{name}", values, cfg.trainer.devices)
+            _check_callback(f"callbacks.{name}", values, processes.count(cfg))
     target = cfg.data.get("target")
     if target not in TARGETS:
         raise ConfigError(f"data.target={target}: no such; available: {', '.join(TARGETS)}")
@@ -56,7 +57,7 @@ def _check_part(group: str, values: Any) -> Any:
     return part
 
 
-def _check_callback(group: str, values: Any, devices: int) -> None:
+def _check_callback(group: str, values: Any, num: int) -> None:
     callback = _check_part(group, values)
     named = f"{group}._target_={values['_target_']}"
     if not (isinstance(callback, type) and issubclass(callback, pl.Callback)):
@@ -66,7 +67,7 @@ def _check_callback(group: str, values: Any, devices: int) -> None:
             f"{named}: does not work with flowlab's loop, which steps the optimizer and saves by "
             f"itself; of Lightning's callbacks {' and '.join(LIGHTNINGS)} do"
         )
-    if devices > 1 and issubclass(callback, pl.callbacks.EarlyStopping):
+    if num > 1 and issubclass(callback, pl.callbacks.EarlyStopping):
         raise ConfigError(f"{named}: expected trainer.devices=1; it would stop one process alone")
 
 

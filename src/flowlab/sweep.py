@@ -21,6 +21,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from flowlab import processes
 from flowlab.config import validate
 from flowlab.errors import ConfigError, Finished, FlowlabError, OutputError, SweepError
 from flowlab.files import holds_run, lock, write_whole
@@ -73,7 +74,7 @@ def check_sweep(config: DictConfig) -> None:
                 cell.ckpt_path = str(run_dir)
             validate(cell)
             check_parts(cell)
-            if cell.trainer.devices > 1:
+            if processes.count(cell) > 1:
                 raise ConfigError(
                     f"trainer.devices={cell.trainer.devices}: a cell of a sweep is one process; "
                     "run it without -m, or cells side by side with hydra/launcher=joblib"

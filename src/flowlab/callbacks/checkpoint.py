@@ -37,7 +37,8 @@ class Checkpoint(callbacks.Checkpoint):
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         folder = Path(trainer.default_root_dir, "checkpoints")
-        folder.mkdir(exist_ok=True)
+        if trainer.is_global_zero:
+            folder.mkdir(exist_ok=True)
         self.last, self.best = folder / "last.ckpt", folder / "best.ckpt"
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from flowlab.processes import SIGNALS, ignore_signals
 
 
 class Interrupt(Callback):
@@ -48,12 +48,15 @@ class Interrupt(Callback):
             raise SystemExit(128 + self.signum)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._restore()
         if self._signal(trainer):
             raise SystemExit(128 + self.signum)
 
-    def on_exception(self, *args: Any) -> None:
         self._restore()
+
+    def on_exception(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._restore()
+        if trainer.world_size > 1:
+            ignore_signals()  # torchrun's, with which it ends all when one has ended
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
