@@ -112,7 +112,8 @@ MISTAKES = {
     "optimizer.lr=-1": "optimizer.lr=-1: expected a positive number",
     "optimizer.lr=nan": "optimizer.lr=nan: expected a positive number",
     "trainer.max_epochs=-5": f"trainer.max_epochs=-5: {WHOLE} 1",
-    "trainer.devices=2": "trainer.devices=2: add trainer=ddp",
+    "trainer.devices=2": "trainer.num_nodes=1: for several processes add trainer=ddp",
+    "trainer.num_nodes=2": "trainer.num_nodes=2: for several processes add trainer=ddp",
     "trainer.strategy=fsdp": "trainer.strategy=fsdp: expected auto or ddp",
     "trainer._target_=torch.optim.Adam": "expected lightning.pytorch.Trainer",
     "trainer.max_epoch=2": "trainer.max_epoch: no such key; did you mean trainer.max_epochs?",
@@ -122,7 +123,7 @@ MISTAKES = {
             *("accumulate_grad_batches=2", "check_val_every_n_epoch=2", "max_steps=10"),
             *("fast_dev_run=true", "overfit_batches=1", "limit_train_batches=2", "logger=false"),
             *("precision=64-true", "profiler=simple", "callbacks=[]", "max_time=00:00:01:00"),
-            *("enable_checkpointing=false", "num_nodes=2", "foo=1", "_partial_=true"),
+            *("enable_checkpointing=false", "foo=1", "_partial_=true"),
         )
     },
     "seed=-1": f"seed=-1: {WHOLE} 0",

@@ -100,7 +100,8 @@ def validate(cfg: DictConfig) -> None:
                 got = "null" if value is None else value
                 raise ConfigError(f"{key}={got}: expected {allowed}")
     if (several := processes.count(cfg) > 1) and cfg.trainer.get("strategy") != "ddp":
-        raise ConfigError(f"trainer.devices={cfg.trainer.devices}: add trainer=ddp")
+        counts = f"trainer.devices={cfg.trainer.devices} trainer.num_nodes={cfg.trainer.num_nodes}"
+        raise ConfigError(f"{counts}: for several processes add trainer=ddp")
     if several and cfg.replicates > 1:
         raise ConfigError(f"replicates={cfg.replicates}: expected 1 with trainer.devices > 1")
     if cfg.trainer.accelerator == "gpu":
