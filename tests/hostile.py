@@ -27,7 +27,8 @@ from flowlab import load
 from flowlab.errors import FlowlabError
 from flowlab.export import digest
 from flowlab.flows import build_flow
-from flowlab.resume import check_resume, seal
+from flowlab.runs.checkpoints import seal
+from flowlab.runs.resume import check_resume
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 HARMLESS = ("object.__getattr__", "builtins.id", "pathlib.Path.glob", "os.scandir", "os.listdir")

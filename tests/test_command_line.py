@@ -19,12 +19,12 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from flowlab import command_line
-from flowlab.command_line import USER_ERRORS, Validate, explain, one_line_errors
+from flowlab.commands.sweep import run_cell
+from flowlab.commands.train import USER_ERRORS, Validate, explain, one_line_errors
 from flowlab.config import validate
 from flowlab.errors import ConfigError
 from flowlab.experiment import train
 from flowlab.parts import check_parts
-from flowlab.sweep import run_cell
 
 THEIRS = "lightning.pytorch.callbacks"
 

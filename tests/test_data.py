@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from flowlab.data import ToyData
+from flowlab.training.data import ToyData
 
 
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowlab.data.CHUNK_SIZE", 64)
+    monkeypatch.setattr("flowlab.training.data.CHUNK_SIZE", 64)
 
 
 def make(**changes: Any) -> ToyData:
@@ -115,7 +115,7 @@ def test_the_training_does_not_depend_on_the_length_of_chunks(
     data = make(batch_size=30)
     assert len(data.train_dataloader()) == 2  # 60 and 40 points
     points = torch.cat(list(data.train_dataloader()))
-    monkeypatch.setattr("flowlab.data.CHUNK_SIZE", 1)
+    monkeypatch.setattr("flowlab.training.data.CHUNK_SIZE", 1)
     assert len(data.train_dataloader()) == 4  # a batch at least
     assert torch.equal(torch.cat(list(data.train_dataloader())), points)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from conftest import NO_PICTURES, SHORT, Compose
 
-from flowlab.diagnosis import diagnose
 from flowlab.errors import DataError, NonFiniteError
 from flowlab.experiment import train
 from flowlab.flows import Flow, build_flow
+from flowlab.training.diagnosis import diagnose
 
 POINTS = torch.randn(10, 2, generator=torch.Generator().manual_seed(0))
 

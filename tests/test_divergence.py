@@ -8,9 +8,9 @@ import torch
 from torch import Generator, Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from flowlab.divergence import BATCH, by_quadrature, by_sampling
-from flowlab.divergence import kl_divergence as kl
 from flowlab.targets import Bimodal
+from flowlab.targets.divergence import BATCH, by_quadrature, by_sampling
+from flowlab.targets.divergence import kl_divergence as kl
 
 nats = torch.tensor
 

@@ -12,9 +12,9 @@ from scipy import stats
 from tensorboard.plugins.hparams import metadata
 
 from flowlab import load
-from flowlab.data import ToyData
 from flowlab.experiment import train
 from flowlab.targets import Bimodal
+from flowlab.training.data import ToyData
 
 PICTURES = ("density", "surface", "samples", "grid", "loss", "latents")
 

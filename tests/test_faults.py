@@ -21,9 +21,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from flowlab import load
+from flowlab.commands.sweep import check_sweep
 from flowlab.errors import ConfigError
-from flowlab.resume import read_checkpoint
-from flowlab.sweep import check_sweep
+from flowlab.runs.checkpoints import read_checkpoint
 
 QUICK = (*SHORT, *NO_PICTURES)
 LONG = ("trainer.max_epochs=100000", "data.num_train=200", "data.num_val=100", *NO_PICTURES)

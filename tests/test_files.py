@@ -9,7 +9,8 @@ from conftest import NO_PICTURES, SHORT, Compose, Run
 
 from flowlab.errors import OutputError
 from flowlab.experiment import train
-from flowlab.files import claim, release, write_whole
+from flowlab.files import write_whole
+from flowlab.runs.directory import claim, release
 
 OURS = (
     ".metrics.json.123.part",

@@ -36,7 +36,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """A chunk of one batch takes three seconds."""
-    monkeypatch.setattr("flowlab.data.CHUNK_SIZE", 32)
+    monkeypatch.setattr("flowlab.training.data.CHUNK_SIZE", 32)
     monkeypatch.setattr("flowlab.callbacks.progress.time", Clock())
     caplog.set_level(logging.INFO)
 

@@ -21,7 +21,7 @@ from flowlab import load
 from flowlab.errors import ConfigError, DataError, NonFiniteError
 from flowlab.experiment import train
 from flowlab.flows import build_flow
-from flowlab.replicates import ReplicatedLikelihood, Replicates
+from flowlab.training.replicates import ReplicatedLikelihood, Replicates
 
 QUICK = (*SHORT, *NO_PICTURES, "data.batch_size=32", "optimizer.lr=1e-2")
 METRICS = ("train/nll", "val/nll", "test/nll", "test/kl")
@@ -60,7 +60,7 @@ class Halt(pl.Callback):
 def test_cut_replicates_go_on_to_the_same_end(
     compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowlab.data.CHUNK_SIZE", 64)
+    monkeypatch.setattr("flowlab.training.data.CHUNK_SIZE", 64)
     words = (
         *SHORT,
         "replicates=3",

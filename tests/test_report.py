@@ -18,14 +18,15 @@ from omegaconf import OmegaConf
 from scipy import stats
 from tensorboard.plugins.hparams import metadata
 
-from flowlab import export, sweep_plots
+from flowlab import export
+from flowlab.commands.report import report, to_markdown
+from flowlab.commands.sweep import finish_sweep
 from flowlab.errors import SweepError
 from flowlab.experiment import train
 from flowlab.flows import Flow, build_flow
-from flowlab.report import report, to_markdown
-from flowlab.results import Ranking, collect, rank
-from flowlab.settings import settings_of, trial_id
-from flowlab.sweep import finish_sweep
+from flowlab.plots import sweep as sweep_plots
+from flowlab.runs.results import Ranking, collect, rank
+from flowlab.runs.settings import settings_of, trial_id
 
 CONFIG: dict[str, Any] = {
     "num_flows": 2,
@@ -36,7 +37,7 @@ CONFIG: dict[str, Any] = {
     "ckpt_path": None,
     "run_dir": "${hydra:runtime.output_dir}",
     "data": {
-        "_target_": "flowlab.data.ToyData",
+        "_target_": "flowlab.training.data.ToyData",
         "target": "bimodal",
         "num_train": 100,
         "batch_size": 10,
@@ -44,7 +45,7 @@ CONFIG: dict[str, Any] = {
     },
     "flow": {"name": "coupling", "num_flows": "${num_flows}", "num_hidden": "${num_hidden}"},
     "optimizer": {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 1e-3},
-    "schedule": {"_target_": "flowlab.schedules.constant", "_partial_": True},
+    "schedule": {"_target_": "flowlab.training.schedules.constant", "_partial_": True},
     "callbacks": {
         "checkpoint": {"_target_": "flowlab.callbacks.Checkpoint", "every_n_train_steps": None},
         "density": {"_target_": "flowlab.callbacks.Density", "every_n_epochs": 25},
@@ -256,7 +257,11 @@ def test_whole_configurations_are_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "axis", "values"),
     [
-        (["schedule._target_=flowlab.schedules.cosine"], "schedule", ["constant", "cosine"]),
+        (
+            ["schedule._target_=flowlab.training.schedules.cosine"],
+            "schedule",
+            ["constant", "cosine"],
+        ),
         (["optimizer._target_=torch.optim.SGD"], "optimizer", ["Adam", "SGD"]),
         (
             ["optimizer._target_=mine.Adam"],
@@ -265,7 +270,7 @@ def test_whole_configurations_are_compared(tmp_path: Path) -> None:
         ),
         (["flow.name=spline"], "flow", ["coupling", "spline"]),
         (
-            ["schedule._target_=flowlab.schedules.onecycle", "schedule.warmup=0.3"],
+            ["schedule._target_=flowlab.training.schedules.onecycle", "schedule.warmup=0.3"],
             "schedule",
             ["constant", "onecycle"],
         ),
@@ -503,7 +508,7 @@ def test_words_of_a_formula_are_only_words(others: tuple[str, ...], tmp_path: Pa
 def test_a_terminal_without_plus_minus_gets_something_like_it(tmp_path: Path) -> None:
     cell(tmp_path, "num_flows=2", [0.1, 0.3])
     fabricate(tmp_path / "ü", status="failed", error="→")
-    command = [sys.executable, "-m", "flowlab.report", str(tmp_path)]
+    command = [sys.executable, "-m", "flowlab.commands.report", str(tmp_path)]
     env = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": ":".join(sys.path)}
     result = subprocess.run(command, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -522,7 +527,7 @@ def test_any_error_of_a_report_is_an_error_of_the_sweep(
     def trip(*args: Any) -> None:
         raise LookupError("of all things")
 
-    monkeypatch.setattr("flowlab.report.draw", trip)
+    monkeypatch.setattr("flowlab.commands.report.draw", trip)
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
     with pytest.raises(SweepError, match=r"the report failed \(LookupError: of all things\)"):
         finish_sweep(config)

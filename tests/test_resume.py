@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from flowlab.errors import ConfigError, Finished, ModelFileError
 from flowlab.experiment import train
 from flowlab.logger import RunLogger
-from flowlab.resume import read_checkpoint, seal, to_bytes
+from flowlab.runs.checkpoints import read_checkpoint, seal, to_bytes
 
 SCHEDULES = ["constant", "cosine", "onecycle"]
 FILES = ("flow.safetensors", "plots/loss.png")
@@ -66,7 +66,7 @@ def same_run(first: dict[str, Any], second: dict[str, Any]) -> bool:
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several in an epoch of these few points."""
-    monkeypatch.setattr("flowlab.data.CHUNK_SIZE", 64)
+    monkeypatch.setattr("flowlab.training.data.CHUNK_SIZE", 64)
 
 
 @pytest.fixture(params=SCHEDULES)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
-from flowlab.schedules import constant, cosine, onecycle
+from flowlab.training.schedules import constant, cosine, onecycle
 
 
 def rates(scheduler: Callable[..., Any], epochs: int) -> list[float]:

@@ -18,9 +18,9 @@ from scipy import stats
 from test_command_line import run
 from test_faults import Commands, commands, end  # noqa: F401
 
+from flowlab.commands.report import report
+from flowlab.commands.sweep import cell_name
 from flowlab.errors import ConfigError
-from flowlab.report import report
-from flowlab.sweep import cell_name
 
 QUICK = (*SHORT, *NO_PICTURES)
 GRID = ("-m", "num_flows=2,3", "num_hidden=4,5", "seed=0,1", *QUICK)

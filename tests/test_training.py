@@ -12,10 +12,10 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from flowlab import build_flow
-from flowlab.data import ToyData
 from flowlab.experiment import train
-from flowlab.resume import read_checkpoint
 from flowlab.rng import generator
+from flowlab.runs.checkpoints import read_checkpoint
+from flowlab.training.data import ToyData
 
 EPOCHS, BATCH, RATE = 5, 64, 5e-3
 WORDS = (*SHORT, *NO_PICTURES, f"trainer.max_epochs={EPOCHS}", f"optimizer.lr={RATE}")

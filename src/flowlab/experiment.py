@@ -1,6 +1,5 @@
 """One run, from its configuration to its metrics: the one place where the parts meet."""
 
-import json
 import logging
 import math
 import os
@@ -8,12 +7,10 @@ import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,34 +18,24 @@ from flowlab import export, processes
 from flowlab.callbacks import Interrupt
 from flowlab.callbacks.checkpoint import Checkpoint, PatientIO
 from flowlab.config import validate
-from flowlab.data import ToyData
 from flowlab.errors import (
-    FlowlabError,
     ModelFileError,
     NonFiniteError,
-    OutputError,
 )
-from flowlab.files import claim, holds_run, release, run_of, write_whole
 from flowlab.flows import Flow, build_flow
 from flowlab.logger import RunLogger
-from flowlab.module import MaximumLikelihood
 from flowlab.parts import check_parts
-from flowlab.provenance import provenance
-from flowlab.replicates import ReplicatedLikelihood, Replicates
-from flowlab.resume import (
-    checkpoint_file,
-    differences,
-    done_epochs,
-    identity,
-    read_checkpoint,
-    run_config,
-)
 from flowlab.rng import generator
-from flowlab.settings import follows, settings_of, short, title, trial_id
+from flowlab.runs.checkpoints import checkpoint_file, done_epochs, read_checkpoint
+from flowlab.runs.directory import holds_run, run_of
+from flowlab.runs.life import Metrics, open_run
+from flowlab.runs.resume import check_resume, differences, identity, run_config
+from flowlab.runs.settings import hparams
+from flowlab.training.data import ToyData
+from flowlab.training.module import MaximumLikelihood
+from flowlab.training.replicates import ReplicatedLikelihood, Replicates
 
 log = logging.getLogger(__name__)
-
-Metrics = dict[str, Any]
 
 LIGHTNINGS_WARNINGS = (
     "`isinstance.treespec, LeafSpec",  # about torch, which changed
@@ -58,54 +45,31 @@ LIGHTNINGS_WARNINGS = (
 
 
 def train(cfg: DictConfig) -> Metrics:
-    """Train, test and export the flow of a configuration; returns what metrics.json holds.
+    """Check a configuration, and train, test and export its flow; returns metrics.json's content.
 
     Raises a FlowlabError, before anything is written if it is the configuration's fault; and
     SystemExit, with the run saved, on SIGINT and SIGTERM. A script that calls it needs the usual
     `if __name__ == "__main__":`, for the process that draws imports the script.
     """
     validate(cfg)
+    check_resume(cfg)
     check_parts(cfg)
+    return run(cfg)
+
+
+def run(cfg: DictConfig) -> Metrics:
+    """`train` for a configuration that has been checked, as the command line's has."""
     processes.check_started(cfg)
-    if not processes.is_first():
-        return _take_part(cfg)
-    run_dir = Path(str(cfg.run_dir))
-    claim(run_dir, cfg.ckpt_path)
     torch.set_num_threads(cfg.num_threads)
     for package in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{package}").setLevel(logging.WARNING)
     for theirs in LIGHTNINGS_WARNINGS:
         warnings.filterwarnings("ignore", theirs)
-
-    metrics: Metrics = {"status": "failed", "seed": cfg.seed, "environment": provenance()}
-    try:
+    if not processes.is_first():
+        return _take_part(cfg)
+    with open_run(cfg) as (run_dir, metrics):
         _fit_and_test(cfg, run_dir, metrics)
-        metrics["status"] = "completed"
-        _write(metrics, run_dir)
-    except BaseException as error:
-        stopped = isinstance(error, SystemExit | KeyboardInterrupt)
-        metrics["status"] = "interrupted" if stopped else "failed"
-        if not stopped:
-            metrics["error"] = str(error)
-        if "epochs" in metrics or not (run_dir / "metrics.json").exists():
-            with suppress(OSError):
-                _write(metrics, run_dir)
-        if stopped:
-            again = f"; to go on, add ckpt_path={os.path.relpath(run_dir)} to the same command"
-            log.info("interrupted" + ("" if _is_cell() else again))
-            code = getattr(error, "code", 1)  # 1 is how Lightning passes a KeyboardInterrupt on
-            raise SystemExit(130 if code == 1 else code) from error
-        if isinstance(error, OSError) and not isinstance(error, FlowlabError):
-            raise OutputError(f"{run_dir}: cannot be written to ({error})") from error
-        raise
-    finally:
-        release(run_dir)
-    log.info(_report(metrics, run_dir))
     return metrics
-
-
-def _is_cell() -> bool:
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
@@ -137,7 +101,7 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
         result = {tag: metrics[tag] for tag in ("test/kl", "test/nll")}
         for tag in ("train/nll", "val/nll"):
             result[f"{tag}_best"] = metrics.get(f"{tag}_best", metrics[tag])
-        logger.log_result(*_hparams(cfg), result, trainer.current_epoch)
+        logger.log_result(*hparams(cfg), result, trainer.current_epoch)
         logger.close()
     except BaseException:
         with suppress(Exception):  # the first error is the one to tell
@@ -150,7 +114,6 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
 
 def _take_part(cfg: DictConfig) -> Metrics:
     """Be one of the processes of a run, but not the one that writes."""
-    torch.set_num_threads(cfg.num_threads)
     resume = None if cfg.ckpt_path is None else checkpoint_file(cfg.ckpt_path)
     data, module = _build(cfg)
     checkpoint = cfg.get("callbacks", {}).get("checkpoint")
@@ -245,45 +208,3 @@ def _initial_flow(cfg: DictConfig, dim: int, seed: int) -> Flow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("initialisation", seed).initial_seed())
         return build_flow(shape=dim, **cfg.flow)
-
-
-def _hparams(cfg: DictConfig) -> tuple[str, dict[str, bool | float | str]]:
-    """The name of a run's settings, as in the table of a report, and those that follow no other."""
-    found = settings_of(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False)))
-    return trial_id(found), {
-        title(key): value if isinstance(value, int | float) else short(key, str(value))
-        for key, value in found.items()
-        if not follows(value)
-    }
-
-
-def _write(metrics: Metrics, run_dir: Path) -> None:
-    write_whole(run_dir / "metrics.json", json.dumps(metrics, indent=2).encode())
-
-
-def _report(metrics: Metrics, run_dir: Path) -> str:
-    run = Path(os.path.relpath(run_dir))
-    kl_error, note = metrics["test/kl_error"], ""
-    if "replicates" in metrics:
-        kl_error = metrics["test/kl_stderr"]
-        note = f", mean and standard error of {len(metrics['replicates']['test/kl'])} replicates"
-    rows = {
-        "test NLL": _with_error(metrics["test/nll"], metrics["test/nll_stderr"]) + note,
-        "entropy": f"{metrics['test/entropy']:.4f} nats",
-        "KL": _with_error(metrics["test/kl"], kl_error) + note,
-    }
-    if "replicates" in metrics:
-        rows["best KL"] = f"{metrics['test/kl_best']:.4f} nats, by val/nll"
-    rows |= {
-        "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}",
-        "parameters": f"{metrics['params']}",
-        "seconds": f"{metrics['seconds']:.1f}",
-        "run": str(run),
-    }
-    table = "\n".join(f"{name:<14}{value}" for name, value in rows.items())
-    return f"{table}\n\ntensorboard --logdir {run.parent} --samples_per_plugin images=1000"
-
-
-def _with_error(value: float, error: float) -> str:
-    """A figure and its error, which is rounded up: nothing is exact to the last digit shown."""
-    return f"{value:.4f} ± {math.ceil(error * 1e4) / 1e4:.4f} nats"

@@ -19,8 +19,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 )
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
-from flowlab.files import EVENT_FILES
 from flowlab.painter import Painter
+from flowlab.runs.directory import EVENT_FILES
 
 IMAGE_SIZE = {"height": 500, "width": 1000, "colorspace": 4}
 

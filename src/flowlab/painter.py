@@ -9,7 +9,6 @@ import io
 import multiprocessing as mp
 import multiprocessing.util
 import os
-import signal
 import threading
 import warnings
 from collections import deque
@@ -21,8 +20,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from flowlab import signals
 from flowlab.files import write_whole
-from flowlab.processes import SIGNALS
 
 
 class Painter:
@@ -66,10 +65,8 @@ def _pool() -> ProcessPoolExecutor:
     # a process that multiprocessing started, as joblib's are, would wait for the pool's at its end;
     # the priority is above that of the pool's queues
     mp.util.Finalize(None, pool.shutdown, exitpriority=100)
-    # the process inherits it: signals are the training's business, not the painter's
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    pool.submit(gc.freeze)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    with signals.kept_from_children():  # they are the training's business, not the painter's
+        pool.submit(gc.freeze)
     return pool
 
 
@@ -77,7 +74,6 @@ def _initialise() -> None:
     os.nice(5)  # where trainings fill all cores, pictures can wait
     # numpy's, about the zeros of mplot3d's matrices on some processors
     warnings.filterwarnings("ignore", "overflow encountered in dot")
-    gc.enable()  # train.py, which this process imports too, has switched it off
     _leave_with_parent()
     atexit.register(os._exit, 0)  # at once: the program waits for this process at its end
 

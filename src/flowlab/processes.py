@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from flowlab import signals
 from flowlab.errors import ConfigError, FlowlabError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch.distributed.elastic.rendezvous import RendezvousHandler
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 5.0  # seconds in which the first process tells what all have run into
 WRITES_NOTHING = ("hydra.output_subdir=null", "hydra.run.dir=.", "hydra.job_logging.root=null")
 
@@ -136,7 +136,7 @@ def taking_part() -> Iterator[None]:
                 raise
             if not isinstance(error, SystemExit):
                 traceback.print_exc()
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signals.end_by_sigterm()
             time.sleep(PATIENCE)
             sys.stderr.flush()
             said.seek(0)
@@ -162,23 +162,14 @@ def together() -> Iterator[None]:
     if place() is None:
         yield
         return
-    handlers = {signum: signal.signal(signum, signal.SIG_DFL) for signum in SIGNALS}
     try:
-        yield
-        for signum, handler in handlers.items():
-            signal.signal(signum, handler)
-    except BaseException as error:
-        ignore_signals()
-        if isinstance(error, RuntimeError) and "onnection" in str(error):
-            reason = " ".join(str(error).split())[:120]
-            raise FlowlabError(f"another process of this run was lost ({reason})") from error
-        raise
-
-
-def ignore_signals() -> None:
-    """Finish in peace: torchrun ends all processes as soon as one has ended with an error."""
-    for signum in SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)
+        with signals.as_the_system_does():
+            yield
+    except RuntimeError as error:
+        if "onnection" not in str(error):
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise FlowlabError(f"another process of this run was lost ({reason})") from error
 
 
 def start_anew(num: int) -> NoReturn:

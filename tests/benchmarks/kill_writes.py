@@ -28,7 +28,7 @@ from flowlab.callbacks.checkpoint import PatientIO
 from flowlab.export import save
 from flowlab.files import write_whole
 from flowlab.flows import build_flow
-from flowlab.resume import FORMAT, read_checkpoint
+from flowlab.runs.checkpoints import FORMAT, read_checkpoint
 
 
 def write_all(folder: Path) -> None:

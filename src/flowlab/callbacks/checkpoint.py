@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_map_only
 
 from flowlab.errors import ModelFileError
 from flowlab.files import write_whole
-from flowlab.module import MaximumLikelihood
-from flowlab.resume import read_checkpoint, to_bytes
+from flowlab.runs.checkpoints import read_checkpoint, to_bytes
+from flowlab.training.module import MaximumLikelihood
 
 
 class Checkpoint(callbacks.Checkpoint):

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import torch
 
-from flowlab import plots
 from flowlab.callbacks.picture import Drawing, Picture
-from flowlab.data import ToyData
 from flowlab.flows import Flow
+from flowlab.plots import plane
+from flowlab.training.data import ToyData
 
 
 class Density(Picture):
@@ -26,5 +26,5 @@ class Density(Picture):
         x = x.transpose(0, 1)  # rows along x2, as matplotlib has it
         learned = flow.log_prob(x.to(flow.base.loc)).exp().cpu().numpy()
         true = data.target.log_prob(x).exp().numpy()
-        yield "density", plots.density, axis.numpy(), learned, true
-        yield "surface", plots.surface, axis.numpy(), learned, true
+        yield "density", plane.density, axis.numpy(), learned, true
+        yield "surface", plane.surface, axis.numpy(), learned, true

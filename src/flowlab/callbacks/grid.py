@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import torch
 
-from flowlab import plots
 from flowlab.callbacks.picture import Drawing, Picture
-from flowlab.data import ToyData
 from flowlab.flows import Flow
+from flowlab.plots import plane
+from flowlab.training.data import ToyData
 
 
 class Grid(Picture):
@@ -25,4 +25,4 @@ class Grid(Picture):
         vertical = torch.stack(torch.meshgrid(across, along, indexing="ij"), dim=-1)
         u = torch.stack((vertical, vertical.flip(-1)))
         x, _ = flow.inverse(u.to(flow.base.loc))
-        yield "grid", plots.grid, u.numpy(), x.cpu().numpy(), data.target.extent
+        yield "grid", plane.grid, u.numpy(), x.cpu().numpy(), data.target.extent

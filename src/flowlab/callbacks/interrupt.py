@@ -1,16 +1,12 @@
 """SIGINT and SIGTERM in the middle of a training."""
 
-import os
-import signal
-import threading
-from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from flowlab.processes import SIGNALS, ignore_signals
+from flowlab import signals
 
 
 class Interrupt(Callback):
@@ -21,66 +17,35 @@ class Interrupt(Callback):
     """
 
     def __init__(self) -> None:
-        self.signum = 0
-        self.handlers: dict[int, Any] = {}
+        self.noted = signals.Noted()
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self.handlers = {signum: signal.signal(signum, self._note) for signum in SIGNALS}
-            heeded: tuple[int, ...] = SIGNALS
-            if "SUBMITIT_EXECUTOR" in os.environ:  # Slurm's warning, before it asks to requeue
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                heeded = SIGNALS[:1]
-            reader, self.writer = os.pipe()
-            os.set_blocking(self.writer, False)
-            signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
-            threading.Thread(target=_exit_at_the_second, args=(reader, heeded), daemon=True).start()
+        self.noted.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         # the last batch is left to the end of its epoch: Lightning resumes from there better
-        if not trainer.is_last_batch and self._signal(trainer):
+        if not trainer.is_last_batch and (signum := self._signal(trainer)):
             if trainer.checkpoint_callback is not None:
                 trainer.save_checkpoint(trainer.checkpoint_callback.last)  # type: ignore[attr-defined]
-            raise SystemExit(128 + self.signum)
+            raise SystemExit(128 + signum)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self._signal(trainer):
-            raise SystemExit(128 + self.signum)
+        if signum := self._signal(trainer):
+            raise SystemExit(128 + signum)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self._signal(trainer):
-            raise SystemExit(128 + self.signum)
-
-        self._restore()
+        if signum := self._signal(trainer):
+            raise SystemExit(128 + signum)
+        self.noted.stop()
 
     def on_exception(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._restore()
+        self.noted.stop()
         if trainer.world_size > 1:
-            ignore_signals()  # torchrun's, with which it ends all when one has ended
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.signum = signum
+            signals.ignore()
 
     def _signal(self, trainer: pl.Trainer) -> int:
+        """The signal that this process has noted, or any of them: 0 if none has."""
         if trainer.world_size > 1:
-            noted = torch.tensor(self.signum, device=trainer.strategy.root_device)
-            self.signum = int(trainer.strategy.reduce(noted, reduce_op="max"))
-        return self.signum
-
-    def _restore(self) -> None:
-        if self.handlers:
-            signal.set_wakeup_fd(-1)
-            os.close(self.writer)
-        for signum, handler in self.handlers.items():
-            signal.signal(signum, handler)
-        self.handlers.clear()
-
-
-def _exit_at_the_second(reader: int, heeded: tuple[int, ...]) -> None:
-    """Watch from a thread: Python calls handlers only when a batch's long operations are done."""
-    with os.fdopen(reader, "rb", buffering=0) as signals:
-        seen = 0
-        while signum := signals.read(1):
-            seen += signum[0] in heeded
-            if seen == 2:
-                os._exit(128 + signum[0])
+            noted = torch.tensor(self.noted.signum, device=trainer.strategy.root_device)
+            self.noted.signum = int(trainer.strategy.reduce(noted, reduce_op="max"))
+        return self.noted.signum

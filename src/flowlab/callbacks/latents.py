@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from flowlab import plots
 from flowlab.callbacks.picture import Drawing, Picture
-from flowlab.data import ToyData
 from flowlab.flows import Flow
+from flowlab.plots import table
+from flowlab.training.data import ToyData
 
 
 class Latents(Picture):
@@ -13,4 +13,4 @@ class Latents(Picture):
 
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
         u, _ = flow(data.val.to(flow.base.loc))
-        yield "latents", plots.latents, u.cpu().numpy()
+        yield "latents", table.latents, u.cpu().numpy()

@@ -7,11 +7,11 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from flowlab import plots
 from flowlab.callbacks.picture import Drawing, Picture
-from flowlab.data import ToyData
 from flowlab.flows import Flow
-from flowlab.module import MaximumLikelihood
+from flowlab.plots import curves
+from flowlab.training.data import ToyData
+from flowlab.training.module import MaximumLikelihood
 
 
 class Loss(Picture):
@@ -37,7 +37,7 @@ class Loss(Picture):
     def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
         epochs, train, val = self.curve.values()
         if epochs:  # else no epoch was left, and those before had no curve
-            yield "loss", plots.loss, epochs, train, val, data.target.entropy
+            yield "loss", curves.loss, epochs, train, val, data.target.entropy
 
     def state_dict(self) -> dict[str, Any]:
         # as tensors, for a checkpoint is copied leaf by leaf

@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
 
-from flowlab.data import ToyData
 from flowlab.flows import Flow
 from flowlab.logger import RunLogger
-from flowlab.module import MaximumLikelihood
+from flowlab.training.data import ToyData
+from flowlab.training.module import MaximumLikelihood
 
 # name, plot, arrays
 Drawing = tuple[str, Callable[..., Figure], *tuple[Any, ...]]

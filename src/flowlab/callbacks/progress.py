@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
-from flowlab.module import MaximumLikelihood
+from flowlab.training.module import MaximumLikelihood
 
 log = logging.getLogger(__name__)
 

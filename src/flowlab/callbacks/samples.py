@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import torch
 
-from flowlab import plots
 from flowlab.callbacks.picture import Drawing, Picture
-from flowlab.data import ToyData
 from flowlab.flows import Flow
+from flowlab.plots import plane, table
 from flowlab.rng import generator
+from flowlab.training.data import ToyData
 
 
 class Samples(Picture):
@@ -31,6 +31,6 @@ class Samples(Picture):
         drawn, modes = x.cpu().numpy(), getattr(data.target, "modes", None)
         modes = None if modes is None else modes.numpy()
         if flow.shape == (2,):
-            yield "samples", plots.samples, drawn, held_out, modes, data.target.extent
+            yield "samples", plane.samples, drawn, held_out, modes, data.target.extent
         else:
-            yield "samples", plots.pairs, drawn, held_out, modes
+            yield "samples", table.pairs, drawn, held_out, modes

@@ -1,18 +1,19 @@
 """What `python train.py` does around Hydra: check first, help fast, one line for a mistake."""
 
+import gc
 import logging
 import os
 import re
 import shlex
-import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -21,18 +22,28 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from flowlab import processes
+from flowlab import processes, signals
+from flowlab.commands.sweep import check_sweep, finish_sweep, run_cell
 from flowlab.config import near, validate
 from flowlab.errors import ConfigError, Finished, FlowlabError
-from flowlab.files import claim
-from flowlab.sweep import check_sweep, finish_sweep, run_cell
+from flowlab.runs.directory import claim
 
 USER_ERRORS = (FlowlabError, HydraException, OmegaConfBaseException)
 
 
 # on the command line and not in conf/, so that a run's saved configuration is checked too
-VALIDATE = "++hydra.callbacks.validate._target_=flowlab.command_line.Validate"
+VALIDATE = "++hydra.callbacks.validate._target_=flowlab.commands.train.Validate"
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")  # as the user has it
+
+
+def main(conf: Path) -> None:
+    """Train as the command line says, with the configurations in the folder `conf`."""
+    with processes.taking_part(), one_line_errors(conf):
+        if {"-h", "--help"} & set(sys.argv):
+            print_help(conf, [word for word in sys.argv[1:] if not word.startswith("-")])
+        else:
+            sys.argv += [VALIDATE, *processes.words()]
+            hydra.main(version_base="1.3", config_path=str(conf), config_name="train")(_task)()
 
 
 class Refused(BaseException):
@@ -56,7 +67,9 @@ class Validate(Callback):
 
                 painter.start()  # its imports run beside those of the next line
             from flowlab.parts import check_parts
+            from flowlab.runs.resume import check_resume
 
+            check_resume(config)
             check_parts(config)
             if anew:
                 os.environ["HYDRA_FULL_ERROR"] = FULL_ERROR
@@ -73,18 +86,11 @@ class Validate(Callback):
                 folder = "'" + folder.replace("'", r"\'") + "'"
             word = shlex.quote(f"hydra.sweep.dir={folder}")
             Validate.to_go_on = f"interrupted; to go on, add {word} to the same command"
-            _heed_signals()
+            signals.leave_by_exception()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         with refusing(Exception):
             finish_sweep(config)
-
-
-def _heed_signals() -> None:
-    """Have signals end the program by an exception from here on, and no longer on the spot."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    if "SUBMITIT_EXECUTOR" not in os.environ:  # which has an answer of its own
-        signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
 
 
 @contextmanager
@@ -96,13 +102,20 @@ def refusing(errors: type[Exception]) -> Iterator[None]:
         raise Refused from error
 
 
-def run(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
-    """Run a task; its errors end the program, but only the one cell where it is of a sweep."""
-    _heed_signals()
+def _task(cfg: DictConfig) -> Any:
+    """What Hydra calls for a configuration that `Validate` has checked: a run, or a sweep's cell.
+
+    A run's errors end the program, a cell's that cell alone.
+    """
+    from flowlab.experiment import run, train
+
+    gc.enable()  # `start` has switched it off
+    gc.freeze()
+    signals.leave_by_exception()
     with refusing(FlowlabError):
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            return run_cell(task, cfg)
-        return task(cfg)
+            return run_cell(train, cfg)
+        return run(cfg)
 
 
 @contextmanager

@@ -1,8 +1,7 @@
-"""Going on with a run: which checkpoint, whether it is whole, and whether it is the same run."""
+"""Checkpoints on the disk: which file, how it is sealed, and whether it is whole."""
 
 import hashlib
 import io
-import json
 import math
 import os
 import zipfile
@@ -10,21 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from flowlab.config import flatten
-from flowlab.errors import ConfigError, Finished, ModelFileError
-from flowlab.export import load
-from flowlab.files import RUN_FILES, listed, run_of, strangers
+from flowlab.errors import ConfigError, ModelFileError
+from flowlab.runs.directory import RUN_FILES, listed, strangers
 
-# what makes another flow, other data, another order of them, or another state of the optimizer
-DECISIVE = ("num_flows", "num_hidden", "seed", "replicates", "flow.", "data.", "optimizer.")
-# but no state depends on these; `MaximumLikelihood.on_train_start` takes them over
-TAKEN_OVER = tuple(f"optimizer.{key}" for key in ("lr", "betas", "eps", "weight_decay"))
 FORMAT = 3
-INCIDENTAL = ("ckpt_path", "run_dir", "hydra.")
 
 
 def checkpoint_file(ckpt_path: Any) -> Path | None:
@@ -63,7 +54,7 @@ def _has_begun(folder: Path) -> bool:
 def to_bytes(checkpoint: dict[str, Any]) -> bytes:
     """A checkpoint as torch.save writes it, a zip file, and sealed."""
     buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
+    torch.save(checkpoint | {"flowlab": {"format": FORMAT} | checkpoint["flowlab"]}, buffer)
     return seal(buffer.getvalue())
 
 
@@ -139,85 +130,3 @@ def _is_whole(path: Path) -> bool:
 def done_epochs(checkpoint: dict[str, Any]) -> int:
     """How many epochs a checkpoint's training had ended."""
     return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
-
-
-def identity(cfg: DictConfig) -> str:
-    """A digest of the flow and the data, wherever their values are taken from."""
-    values = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("flow", "data")}
-    return hashlib.sha256(json.dumps([cfg.seed, values], sort_keys=True).encode()).hexdigest()
-
-
-def run_config(cfg: DictConfig) -> dict[str, Any]:
-    """A configuration as checkpoints hold it: plain, and with its interpolations unresolved.
-
-    What a configuration takes from the environment, a password perhaps, thus stays out of them.
-    """
-    values = dict(flatten(OmegaConf.to_container(cfg, resolve=False)))
-    return {key: value for key, value in values.items() if not key.startswith(INCIDENTAL)}
-
-
-def check_resume(cfg: DictConfig) -> None:
-    """Check that the run at `ckpt_path` can go on with this configuration.
-
-    Raises Finished if it has nothing left to do, ConfigError if its flow, its data or its optimizer
-    differ, and what `checkpoint_file` and `read_checkpoint` raise.
-    """
-    path = checkpoint_file(cfg.ckpt_path)
-    if path is None:
-        return
-    checkpoint = read_checkpoint(path)
-    decisive = differences(cfg, checkpoint, decisive=True)
-    if decisive or checkpoint["flowlab"]["identity"] != identity(cfg):
-        decisive = decisive or "a key that they take their values from"
-        raise ConfigError(
-            f"ckpt_path={cfg.ckpt_path}: not the same flow, data and optimizer: {decisive}"
-        )
-    run_dir = run_of(path)
-    finished, done = finished_epochs(run_dir), done_epochs(checkpoint)
-    asked = cfg.trainer.max_epochs
-    others = differences(cfg, checkpoint, decisive=False, but=("trainer.max_epochs", "callbacks."))
-    if max(finished, done) >= asked and others:
-        raise ConfigError(
-            f"ckpt_path={cfg.ckpt_path}: trained to its end with other settings: {others}; "
-            "for more epochs with these raise trainer.max_epochs"
-        )
-    if finished >= asked:
-        raise Finished(
-            f"{os.path.relpath(run_dir)}: finished, {finished} epochs; nothing to do. "
-            "For more of them raise trainer.max_epochs"
-        )
-    if done > asked:
-        raise ConfigError(f"trainer.max_epochs={asked}: {path} already has more epochs")
-
-
-def finished_epochs(run_dir: Path) -> int:
-    """How many epochs a run was completed with; 0 if it was not, or what it left is damaged."""
-    try:
-        load(run_dir)
-        metrics = json.loads((run_dir / "metrics.json").read_bytes())
-        return int(metrics["epochs"]) if metrics["status"] == "completed" else 0
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
-
-
-def differences(
-    cfg: DictConfig, checkpoint: dict[str, Any], decisive: bool, but: tuple[str, ...] = ()
-) -> str:
-    """What the checkpoint's run had otherwise: of the decisive keys or the others, `but` some."""
-    here, there = run_config(cfg), checkpoint["flowlab"]["config"]
-    return ", ".join(
-        f"{key}={there.get(key)} there, {here.get(key)} here"
-        for key in sorted(here.keys() | there.keys())
-        if here.get(key) != there.get(key)
-        and _is_decisive(key, here, there) == decisive
-        and not key.startswith(but)
-    )
-
-
-def _is_decisive(key: str, here: dict[str, Any], there: dict[str, Any]) -> bool:
-    """Whether a run with another value of a key would be another run, or a strange mixture."""
-    if key.startswith("callbacks."):  # foreign ones may take their options from the checkpoint
-        callback = ".".join(key.split(".")[:2])
-        ours = str(here.get(f"{callback}._target_")).startswith("flowlab.")
-        return key in here and key in there and not ours
-    return key.startswith(DECISIVE) and key not in TAKEN_OVER

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from flowlab.plots import BLUE, COLORMAP, ORANGE, RED
-from flowlab.settings import rounded
-from flowlab.sweep_axes import empty_figure, ordered, plain, positions, scale
+from flowlab.plots.style import BLUE, COLORMAP, ORANGE, RED
+from flowlab.plots.sweep_axes import empty_figure, ordered, plain, positions, scale
+from flowlab.runs.settings import rounded
 
 if TYPE_CHECKING:
-    from flowlab.results import Cell, Ranking
+    from flowlab.runs.results import Cell, Ranking
 
 MULTIPLES = 16
 NAMED = 20  # dots in a picture

@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from flowlab.export import load
-from flowlab.settings import follows, resolved, settings_of, short, text, title
+from flowlab.runs.settings import follows, resolved, settings_of, short, text, title
 
 KL, NLL, RANK = "test/kl", "test/nll", "val/nll"
 MEASURES = (RANK, NLL, "params", "seconds")  # of every completed run; the KL of those with a truth

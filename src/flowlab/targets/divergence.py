@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from flowlab.targets import Target
+from flowlab.targets.target import Target
 
 CELLS = (20, 30, 40, 60, 80)  # of a grid to a unit of length; on to the next while two disagree
 TOLERANCE = 1e-4  # of two grids

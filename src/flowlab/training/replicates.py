@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from flowlab.diagnosis import diagnose
 from flowlab.flows import Flow
 from flowlab.flows.flow import CHUNK
-from flowlab.module import MaximumLikelihood
+from flowlab.training.diagnosis import diagnose
+from flowlab.training.module import MaximumLikelihood
 
 
 class Replicates(nn.Module):

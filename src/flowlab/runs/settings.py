@@ -3,10 +3,11 @@
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, cast
 
-from flowlab.config import flatten
-from flowlab.resume import INCIDENTAL
+from omegaconf import DictConfig, OmegaConf
+
+from flowlab.config import INCIDENTAL, flatten
 
 # `INCIDENTAL` is where a run is; threads change no result, and over seeds results are averaged
 NO_SETTING = (*INCIDENTAL, "seed", "replicates", "num_threads", "sweep")
@@ -71,7 +72,7 @@ def title(key: str) -> str:
 def short(key: str, value: str) -> str:
     """What to call a value: a part of a run by the last of its names.
 
-    >>> short("schedule._target_", "flowlab.schedules.cosine")
+    >>> short("schedule._target_", "flowlab.training.schedules.cosine")
     'cosine'
     """
     return value.rpartition(".")[2] if key.endswith("_target_") else value
@@ -98,3 +99,13 @@ def rounded(value: str) -> str:
         return value if len(value) < 6 else f"{float(value):.4g}"
     except ValueError:
         return value
+
+
+def hparams(cfg: DictConfig) -> tuple[str, dict[str, bool | float | str]]:
+    """The name of a run's settings, as in the table of a report, and those that follow no other."""
+    found = settings_of(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False)))
+    return trial_id(found), {
+        title(key): value if isinstance(value, int | float) else short(key, str(value))
+        for key, value in found.items()
+        if not follows(value)
+    }

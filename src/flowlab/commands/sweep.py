@@ -24,7 +24,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from flowlab import processes
 from flowlab.config import validate
 from flowlab.errors import ConfigError, Finished, FlowlabError, OutputError, SweepError
-from flowlab.files import holds_run, lock, write_whole
+from flowlab.files import write_whole
+from flowlab.runs.directory import holds_run, lock
 
 MAX_NAME = 100
 
@@ -56,6 +57,7 @@ def check_sweep(config: DictConfig) -> None:
     Raises ConfigError, naming the cell, and for a sweep that would write outside its directory.
     """
     from flowlab.parts import check_parts
+    from flowlab.runs.resume import check_resume
 
     loader, folder = GlobalHydra.instance().config_loader(), Path(config.hydra.sweep.dir).resolve()
     taken: set[Path] = set()
@@ -73,6 +75,7 @@ def check_sweep(config: DictConfig) -> None:
             if holds_run(run_dir):
                 cell.ckpt_path = str(run_dir)
             validate(cell)
+            check_resume(cell)
             check_parts(cell)
             if processes.count(cell) > 1:
                 raise ConfigError(
@@ -176,7 +179,7 @@ def _mark_as_failed(path: Path, error: Exception) -> None:
 
 def finish_sweep(config: DictConfig) -> None:
     """Report on a sweep; raises SweepError if a cell failed, or the report itself."""
-    from flowlab.report import report
+    from flowlab.commands.report import report
 
     folder = Path(config.hydra.sweep.dir)
     try:

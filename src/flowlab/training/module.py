@@ -11,15 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from flowlab.diagnosis import diagnose
-from flowlab.divergence import kl_divergence
 from flowlab.errors import ConfigError
 from flowlab.flows import Flow
-from flowlab.resume import FORMAT
 from flowlab.rng import generator
 from flowlab.targets import Target
-
-log = logging.getLogger(__name__)
+from flowlab.targets.divergence import kl_divergence
+from flowlab.training.diagnosis import diagnose
 
 Sums = list[tuple[Tensor, int]]  # of values over points, and over how many
 
@@ -29,22 +26,18 @@ class MaximumLikelihood(pl.LightningModule):
 
     What Lightning calls a batch is a chunk of several, so that its own costs, half of a small
     flow's step, are paid once for all of them; `training_step` is a plain PyTorch loop over them.
-    With several processes each takes its share of every batch, and gradients and metrics are those
-    of the whole.
+    With several processes each takes its share of every batch; the figures are those of the whole.
 
     `optimizer` is called with the parameters; its learning rate is multiplied in each epoch by
     `schedule(progress)`, progress being the share of the epochs that are done. Gradients are
-    clipped to the norm `clip`, if there is one. `config`, plain keys and values, and `identity` are
-    what checkpoints say of the run. The test gives the NLL of the test points with its standard
-    error, the target's entropy, and by `kl_divergence`, not from those points,
+    clipped to the norm `clip`, if there is one; with `compile` the steps are compiled. `config`,
+    plain keys and values, and `identity` are what checkpoints say of the run. The test gives the
+    NLL of the test points with its standard error, the target's entropy, and `kl_divergence`:
 
         KL(p_true || p_model) = E[log p_true(x) - log p_model(x)]
 
-    With `compile` the training's forward and backward pass are compiled.
-
-    Raises NonFiniteError or DataError before a loss or gradient that is not finite reaches the
-    parameters, or parameters that are not finite a checkpoint; on a GPU, where such a look at every
-    step would have it wait, at the end of the epoch.
+    Raises NonFiniteError or DataError before what is not finite reaches the parameters or a
+    checkpoint; on a GPU, which would wait for such a look at every step, at the end of the epoch.
     """
 
     def __init__(
@@ -69,7 +62,9 @@ class MaximumLikelihood(pl.LightningModule):
         self.clip = clip
         self.batch_size = batch_size
         if compile:
-            log.info("compiling the training step, which takes about 20 seconds")
+            logging.getLogger(__name__).info(
+                "compiling the training step, which takes about 20 seconds"
+            )
         self.training_nll = torch.compile(self.nll) if compile else self.nll
         self.config = config
         self.identity = identity
@@ -84,7 +79,7 @@ class MaximumLikelihood(pl.LightningModule):
         self.test_metrics: dict[str, Tensor] = {}
 
     def nll(self, x: Tensor) -> Tensor:
-        """The sum of the NLL over points: (N, D) -> ()."""
+        """The sum of the NLL over points in nats: (N, D) -> ()."""
         return -self.flow.log_prob(x).sum(-1)
 
     def mean_nll(self, x: Tensor) -> Tensor:
@@ -106,7 +101,7 @@ class MaximumLikelihood(pl.LightningModule):
 
     def metrics(self) -> dict[str, Tensor]:
         """The metrics of the weights that were tested."""
-        return {"train/nll": self.train_nll, "val/nll": self.val_nll, **self.test_metrics}
+        return {"train/nll": self.train_nll, "val/nll": self.val_nll} | self.test_metrics
 
     def results(self) -> dict[str, Any]:
         """What metrics.json says of them."""
@@ -136,9 +131,6 @@ class MaximumLikelihood(pl.LightningModule):
         progress = self.current_epoch / cast(int, self.trainer.max_epochs)
         for group in optimizer.param_groups:
             group["lr"] = optimizer.defaults["lr"] * self.schedule(progress)
-
-    def _optimizer(self) -> Optimizer:
-        return cast(Optimizer, self.optimizers(use_pl_optimizer=False))
 
     def training_step(self, chunk: Tensor) -> None:
         optimizer, parameters, step = self._optimizer(), list(self.parameters()), self.step
@@ -199,17 +191,13 @@ class MaximumLikelihood(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         nll, square = self._mean(self.evaluated)
-        num = sum(n for _, n in self.evaluated)
-        stderr = ((square - nll.square()).clamp(min=0) / max(1, num - 1)).sqrt()
-        draw = cast(Any, self.trainer).datamodule.fresh()
-        kl, error = kl_divergence(self.target, self._log_prob, draw)
-        self.test_metrics = {
-            "test/nll": nll,
-            "test/nll_stderr": stderr,
-            "test/entropy": torch.tensor(self.target.entropy, dtype=torch.float64),
-            "test/kl": kl,
-            "test/kl_error": error,
-        }
+        degrees = max(1, sum(n for _, n in self.evaluated) - 1)
+        stderr = ((square - nll.square()).clamp(min=0) / degrees).sqrt()
+        fresh = cast(Any, self.trainer).datamodule.fresh()
+        kl, error = kl_divergence(self.target, self._log_prob, fresh)
+        entropy = torch.tensor(self.target.entropy, dtype=torch.float64)
+        self.test_metrics = {"test/nll": nll, "test/nll_stderr": stderr, "test/entropy": entropy}
+        self.test_metrics |= {"test/kl": kl, "test/kl_error": error}
 
     def _log_prob(self, x: Tensor) -> Tensor:
         """Log-densities of points from anywhere, in double precision on the CPU."""
@@ -218,6 +206,9 @@ class MaximumLikelihood(pl.LightningModule):
     def clip_gradients_(self, parameters: list[nn.Parameter], norm: float) -> None:
         """Clip the gradients in their place to a norm."""
         nn.utils.clip_grad_norm_(parameters, norm)
+
+    def _optimizer(self) -> Optimizer:
+        return cast(Optimizer, self.optimizers(use_pl_optimizer=False))
 
     def _share(self, points: Tensor) -> Tensor:
         """The share of this process of points: (..., N, D) -> (..., about N / processes, D)."""
@@ -243,7 +234,6 @@ class MaximumLikelihood(pl.LightningModule):
         if not all(parameter.isfinite().all() for parameter in self.parameters()):
             raise self.diagnose("a weight", self.batch, self.step)
         checkpoint["flowlab"] = {
-            "format": FORMAT,
             "config": self.config,
             "identity": self.identity,
             "rng_state": torch.get_rng_state(),
@@ -254,7 +244,8 @@ class MaximumLikelihood(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["flowlab"]
-        self.rng_state, self.step = state["rng_state"], state["step"]
-        self.seconds = state["seconds"]
+        self.rng_state, self.step, self.seconds = (
+            state[k] for k in ("rng_state", "step", "seconds")
+        )
         first = self.global_rank == 0  # it takes over what all had
         self.losses = [(total if first else 0 * total, n) for total, n in state["losses"]]

@@ -1,0 +1,35 @@
+"""What a run says of itself at its end."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+def summary(metrics: dict[str, Any], run_dir: Path) -> str:
+    """The table that a run ends with, and how to look at it."""
+    run = Path(os.path.relpath(run_dir))
+    kl_error, note = metrics["test/kl_error"], ""
+    if "replicates" in metrics:
+        kl_error = metrics["test/kl_stderr"]
+        note = f", mean and standard error of {len(metrics['replicates']['test/kl'])} replicates"
+    rows = {
+        "test NLL": _with_error(metrics["test/nll"], metrics["test/nll_stderr"]) + note,
+        "entropy": f"{metrics['test/entropy']:.4f} nats",
+        "KL": _with_error(metrics["test/kl"], kl_error) + note,
+    }
+    if "replicates" in metrics:
+        rows["best KL"] = f"{metrics['test/kl_best']:.4f} nats, by val/nll"
+    rows |= {
+        "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}",
+        "parameters": f"{metrics['params']}",
+        "seconds": f"{metrics['seconds']:.1f}",
+        "run": str(run),
+    }
+    table = "\n".join(f"{name:<14}{value}" for name, value in rows.items())
+    return f"{table}\n\ntensorboard --logdir {run.parent} --samples_per_plugin images=1000"
+
+
+def _with_error(value: float, error: float) -> str:
+    """A figure and its error, which is rounded up: nothing is exact to the last digit shown."""
+    return f"{value:.4f} ± {math.ceil(error * 1e4) / 1e4:.4f} nats"

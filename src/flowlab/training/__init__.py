@@ -1,0 +1,1 @@
+"""The loop over batches, and what it needs."""
