@@ -100,6 +100,8 @@ def validate(cfg: DictConfig) -> None:
             if not allows(value):
                 got = "null" if value is None else value
                 raise ConfigError(f"{key}={got}: expected {allowed}")
+    if (drawn := cfg.data.get("replicates", 1)) != cfg.replicates:
+        raise ConfigError(f"data.replicates={drawn}: expected ${{replicates}}, {cfg.replicates}")
     if (several := processes.count(cfg) > 1) and cfg.trainer.get("strategy") != "ddp":
         counts = f"trainer.devices={cfg.trainer.devices} trainer.num_nodes={cfg.trainer.num_nodes}"
         raise ConfigError(f"{counts}: for several processes add trainer=ddp")
