@@ -24,26 +24,31 @@ class Mutant(NamedTuple):
 FLOW, COUPLING = "src/flowlab/flows/flow.py", "src/flowlab/flows/coupling.py"
 REPORT, RESULTS, SETTINGS, SWEEP, SWEEP_PLOTS, SWEEP_AXES = (
     f"src/flowlab/{name}.py"
-    for name in ("report", "results", "settings", "sweep", "sweep_plots", "sweep_axes")
+    for name in (
+        *("commands/report", "runs/results", "runs/settings", "commands/sweep"),
+        *("plots/sweep", "plots/sweep_axes"),
+    )
 )
 LOOP_TESTS = "test_training.py"
-MODULE, DATA = "src/flowlab/module.py", "src/flowlab/data.py"
-DIVERGENCE = "src/flowlab/divergence.py"
+MODULE, DATA = "src/flowlab/training/module.py", "src/flowlab/training/data.py"
+DIVERGENCE = "src/flowlab/targets/divergence.py"
 PROCESSES = "src/flowlab/processes.py"
 CHECKPOINT = "src/flowlab/callbacks/checkpoint.py"
-CONFIG, COMMAND_LINE = "src/flowlab/config.py", "src/flowlab/command_line.py"
+CONFIG, COMMAND_LINE = "src/flowlab/config.py", "src/flowlab/commands/train.py"
 EXPLAINED = "test_command_line.py -k 'is_explained or makes_sense or welcome'"
 
-TARGETS, SCHEDULES = "src/flowlab/targets.py", "src/flowlab/schedules.py"
-REPLICATES = "src/flowlab/replicates.py"
-CALLBACKS, PLOTS = "src/flowlab/callbacks", "src/flowlab/plots.py"
-FILES, RESUME = "src/flowlab/files.py", "src/flowlab/resume.py"
+TARGETS, SCHEDULES = "src/flowlab/targets/bimodal.py", "src/flowlab/training/schedules.py"
+REPLICATES = "src/flowlab/training/replicates.py"
+CALLBACKS, TABLE = "src/flowlab/callbacks", "src/flowlab/plots/table.py"
+TURNING = "src/flowlab/targets/turning.py"
+FILES, RESUME = "src/flowlab/files.py", "src/flowlab/runs/resume.py"
+DIRECTORY, CHECKPOINTS = "src/flowlab/runs/directory.py", "src/flowlab/runs/checkpoints.py"
 EXPORT, LOGGER = "src/flowlab/export.py", "src/flowlab/logger.py"
-LOOP, RUN = "src/flowlab/module.py", "src/flowlab/experiment.py"
+LOOP, RUN = "src/flowlab/training/module.py", "src/flowlab/experiment.py"
 TRANSFORM, SOLVE = "src/flowlab/flows/transform.py", "src/flowlab/flows/solve.py"
 STACK, PLANAR = "src/flowlab/flows/stack.py", "src/flowlab/flows/planar.py"
 NETS, BUILD = "src/flowlab/flows/nets.py", "src/flowlab/flows/__init__.py"
-TARGETS = "src/flowlab/targets.py"
+TARGETS = "src/flowlab/targets/bimodal.py"
 # the plane alone: elsewhere a mask used again trips over shapes before a test can judge it
 FLOW_TESTS = "test_flows.py -k 'coupling-2 or normal'"
 CONTEXT_TESTS = "test_flows.py -k 'context and (decides or given_contexts)'"
@@ -86,7 +91,7 @@ MUTANTS: dict[str, Mutant] = {
         "test_flows.py -k chunks", ((FLOW, "context[chunk]", "context[: len(x[chunk])]"),)
     ),
     "contexts: turned the wrong way": Mutant(
-        "test_targets.py -k turning", ((TARGETS, "_turned(x, -context)", "_turned(x, context)"),)
+        "test_targets.py -k turning", ((TURNING, "_turned(x, -context)", "_turned(x, context)"),)
     ),
     # layers
     "layers: handed out in another order": Mutant(
@@ -207,7 +212,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the test's figures
     "figures: the standard error of a point": Mutant(
-        "test_experiment.py -k metrics", ((MODULE, "/ max(1, num - 1)", ""),)
+        "test_experiment.py -k metrics", ((MODULE, "/ degrees", ""),)
     ),
     "figures: the entropy of the model": Mutant(
         "test_divergence.py", ((DIVERGENCE, "mass = log_p.exp()", "mass = log_q(x).exp()"),)
@@ -277,14 +282,14 @@ MUTANTS: dict[str, Mutant] = {
     # checkpoints, resuming, files
     "files: people's own *.part deleted": Mutant(
         "test_files.py -k cleared",
-        ((FILES, "if PART.fullmatch(part.relative_to(run_dir).as_posix()):", "if True:"),),
+        ((DIRECTORY, "if PART.fullmatch(part.relative_to(run_dir).as_posix()):", "if True:"),),
     ),
     "files: *.part deleted below other folders": Mutant(
         "test_files.py -k cleared",
         (
-            (FILES, "folder.glob(", "folder.rglob("),
+            (DIRECTORY, "folder.glob(", "folder.rglob("),
             (
-                FILES,
+                DIRECTORY,
                 "PART.fullmatch(part.relative_to(run_dir).as_posix())",
                 "PART.search(f'{part}')",
             ),
@@ -292,32 +297,39 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "files: a folder of people's own becomes a run": Mutant(
         "test_files.py -k 'refused or elsewhere'",
-        ((FILES, "elif others := strangers(run_dir, BEGUN):", "elif others := []:"),),
+        ((DIRECTORY, "elif others := strangers(run_dir, BEGUN):", "elif others := []:"),),
     ),
     "files: no fsync": Mutant(
         "test_files.py -k on_the_disk", ((FILES, "os.fsync(file.fileno())", "pass"),)
     ),
     "files: a compressed archive accepted": Mutant(
         "test_resume.py -k archives",
-        ((RESUME, "entry.compress_type != zipfile.ZIP_STORED or entry", "entry"),),
+        ((CHECKPOINTS, "entry.compress_type != zipfile.ZIP_STORED or entry", "entry"),),
     ),
     "files: an entry with attributes accepted": Mutant(
         "test_resume.py -k archives",
-        ((RESUME, "zipfile.ZIP_STORED or entry.external_attr", "zipfile.ZIP_STORED"),),
+        ((CHECKPOINTS, "zipfile.ZIP_STORED or entry.external_attr", "zipfile.ZIP_STORED"),),
     ),
     "files: two entries of one name accepted": Mutant(
         "test_resume.py -k archives",
-        ((RESUME, "if len({entry.filename for entry in entries}) < len(entries):", "if False:"),),
+        (
+            (
+                CHECKPOINTS,
+                "if len({entry.filename for entry in entries}) < len(entries):",
+                "if False:",
+            ),
+        ),
     ),
     "files: the SHA-256 not compared": Mutant(
         "test_resume.py -k table_of_contents",
-        ((RESUME, ".hexdigest().encode() != content[-64:]", ".hexdigest().encode() == b''"),),
+        ((CHECKPOINTS, ".hexdigest().encode() != content[-64:]", ".hexdigest().encode() == b''"),),
     ),
     "files: best weights that are not finite accepted": Mutant(
-        "test_resume.py -k contents_that", ((RESUME, 'v.get("best_weights")', "None"),)
+        "test_resume.py -k contents_that", ((CHECKPOINTS, 'v.get("best_weights")', "None"),)
     ),
     "files: rates that are not finite accepted": Mutant(
-        "test_resume.py -k contents_that", ((RESUME, "isinstance(leaf, float) and", "False and"),)
+        "test_resume.py -k contents_that",
+        ((CHECKPOINTS, "isinstance(leaf, float) and", "False and"),),
     ),
     "files: a finished run, its flow not looked at": Mutant(
         "test_resume.py -k lost_a_result", ((RESUME, "        load(run_dir)\n", ""),)
@@ -331,11 +343,17 @@ MUTANTS: dict[str, Mutant] = {
         ((RESUME, "if max(finished, done) >=", "if finished >="),),
     ),
     "files: a stranger's folder started anew in": Mutant(
-        "test_resume.py -k not_a_run", ((RESUME, " or strangers(folder, RUN_FILES):", ":"),)
+        "test_resume.py -k not_a_run", ((CHECKPOINTS, " or strangers(folder, RUN_FILES):", ":"),)
     ),
     "files: a folder of event files started anew in": Mutant(
         "test_resume.py -k not_a_run",
-        ((RESUME, 'in (".hydra", "metrics.json"))', 'in ("events.out.tfevents.1", ".hydra"))'),),
+        (
+            (
+                CHECKPOINTS,
+                'in (".hydra", "metrics.json"))',
+                'in ("events.out.tfevents.1", ".hydra"))',
+            ),
+        ),
     ),
     "files: no end for a run without an epoch left": Mutant(
         "test_resume.py -k between_its", ((RUN, "module.has_started = True  #", "pass  #"),)
@@ -504,7 +522,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "pictures: the two coordinates of a pair exchanged": Mutant(
         "test_pictures.py -k each_pair",
-        ((PLOTS, "points[:, column], points[:, row]", "points[:, row], points[:, column]"),),
+        ((TABLE, "points[:, column], points[:, row]", "points[:, row], points[:, column]"),),
     ),
     "pictures: no line where there is no terminal": Mutant(
         "test_progress.py -k every_few_seconds",
@@ -584,7 +602,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "processes: deaf to the end that torchrun puts to them": Mutant(
         "test_distributed.py -k silent",
-        ((PROCESSES, "signal.signal(signal.SIGTERM, signal.SIG_DFL)", "pass"),),
+        ((PROCESSES, "signals.end_by_sigterm()", "pass"),),
     ),
     "processes: they meet where the network listens": Mutant(
         "test_distributed.py -k lost",

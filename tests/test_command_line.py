@@ -18,7 +18,7 @@ from hydra._internal.callbacks import Callbacks
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from flowlab import command_line
+from flowlab.commands import train as command_line
 from flowlab.commands.sweep import run_cell
 from flowlab.commands.train import USER_ERRORS, Validate, explain, one_line_errors
 from flowlab.config import validate
@@ -148,6 +148,7 @@ MISTAKES = {
     f"callbacks.x={{_target_: {THEIRS}.LearningRateMonitor, logging_interval: epoch}}": (
         "callbacks.x.logging_interval=epoch: expected step"
     ),
+    "data.replicates=2": "data.replicates=2: expected ${replicates}, 1",
     "num_threads=99999": "num_threads=99999: expected a whole number from 1 to 1024",
     "optimizer.foo=1": "optimizer.foo: no such key; available: params, lr, betas",
     "data.foo=1": "data.foo: no such key; available: target, num_train",
@@ -198,6 +199,7 @@ def test_a_mistake_on_the_command_line_is_explained(
         ("num_flows=0", MISTAKES["num_flows=0"]),
         ("num_flow=8", WORDS["num_flow=8"]),
         ("+optimizer.foo=1", MISTAKES["optimizer.foo=1"]),
+        ("callbacks=null", "callbacks=null: expected a choice; ~group leaves a group out"),
     ],
 )
 def test_a_mistake_gets_one_line_and_leaves_nothing(
@@ -383,6 +385,19 @@ def test_a_real_run_is_the_run_in_process(
     logdir = folder.parent.relative_to(tmp_path)
     assert lines[-1] == f"tensorboard --logdir {logdir} --samples_per_plugin images=1000"
     assert kl in (folder / "train.log").read_text()
+
+
+def test_a_terminal_without_plus_minus_gets_the_result_too(
+    train_command: list[str], tmp_path: Path
+) -> None:
+    words = [*SHORT, *NO_PICTURES, "hydra.run.dir='with spaces/run'"]
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = run(train_command, *words, cwd=tmp_path, PYTHONIOENCODING="ascii", **ascii_only)
+    assert result.returncode == 0, result.stderr
+    assert " +- 0.0001 nats" in result.stdout
+    assert "tensorboard --logdir 'with spaces' " in result.stdout
+    log = tmp_path / "with spaces" / "run" / "train.log"
+    assert " ± 0.0001 nats" in log.read_text(encoding="utf-8")
 
 
 def test_a_multirun_makes_a_run_for_each_value(train_command: list[str], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -517,6 +518,18 @@ def test_a_terminal_without_plus_minus_gets_something_like_it(tmp_path: Path) ->
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "0.2000 ± 0.1000" in text
     assert "→" in text
+
+
+def test_a_reader_that_leaves_early_costs_no_pictures(tmp_path: Path) -> None:
+    cell(tmp_path, "num_flows=2", [0.1, 0.3])
+    env = {"PYTHONPATH": ":".join(sys.path)}
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "flowlab.report", str(tmp_path)]
+    result = subprocess.run(command, env=env, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert (tmp_path / "plots" / "densities.png").exists()
 
 
 def test_any_error_of_a_report_is_an_error_of_the_sweep(

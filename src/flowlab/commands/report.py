@@ -20,6 +20,7 @@ from urllib.parse import quote
 import numpy as np
 from scipy import stats
 
+from flowlab.commands.terminal import print_anywhere
 from flowlab.errors import ConfigError
 from flowlab.files import write_whole
 from flowlab.plots import sweep as sweep_plots
@@ -55,13 +56,10 @@ def report(folders: Sequence[Path], output: Path) -> int:
 
 
 def _print(text: str) -> None:
-    """Print what the terminal's encoding has, and something like it for what it has not."""
-    encoding = sys.stdout.encoding or "utf-8"
     try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
-    print(text, end="", flush=True)
+        print(text, end="", flush=True)
+    except BrokenPipeError:  # nobody reads on, but pictures and an exit code are still wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def compare(best: Cell, other: Cell, measure: str) -> tuple[float, str]:
@@ -227,6 +225,7 @@ def main(words: Sequence[str]) -> None:
     folders = [Path(word) for word in words]
     if not folders or not all(folder.is_dir() for folder in folders):
         sys.exit("usage: python -m flowlab report FOLDER ...   (folders that hold runs)")
+    print_anywhere()
     try:
         report(folders, folders[0])
     except (ConfigError, OSError) as error:

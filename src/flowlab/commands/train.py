@@ -24,11 +24,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from flowlab import processes, signals
 from flowlab.commands.sweep import check_sweep, finish_sweep, run_cell
+from flowlab.commands.terminal import print_anywhere
 from flowlab.config import near, validate
 from flowlab.errors import ConfigError, Finished, FlowlabError
 from flowlab.runs.directory import claim
 
 USER_ERRORS = (FlowlabError, HydraException, OmegaConfBaseException)
+NO_NAME = "Config group override must be"  # Hydra's ValueError for group=null
 
 
 # on the command line and not in conf/, so that a run's saved configuration is checked too
@@ -121,6 +123,7 @@ def _task(cfg: DictConfig) -> Any:
 @contextmanager
 def one_line_errors(conf: Path) -> Iterator[None]:
     """One line and an exit code for what ends a run; HYDRA_FULL_ERROR=1 keeps the traceback."""
+    print_anywhere()
     logging.raiseExceptions = False  # a train.log that cannot be written is not worth a traceback
     threading.excepthook = _thread_error
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
@@ -132,10 +135,11 @@ def one_line_errors(conf: Path) -> Iterator[None]:
         if Validate.to_go_on and code in (130, 143):
             print(Validate.to_go_on, file=sys.stderr)
         sys.exit(code)
-    except (Refused, *USER_ERRORS) as caught:
+    except (Refused, ValueError, *USER_ERRORS) as caught:
         error = caught.__cause__ if isinstance(caught, Refused) else caught
         assert error is not None
-        if FULL_ERROR == "1" or not isinstance(error, USER_ERRORS):
+        ours = isinstance(error, USER_ERRORS) or str(error).startswith(NO_NAME)
+        if FULL_ERROR == "1" or not ours:
             raise error from None
         if isinstance(error, Finished):
             print(error)
@@ -161,6 +165,10 @@ def explain(error: BaseException, conf: Path) -> str:
         if group.startswith("hydra/"):
             return f'{group}={choice}: not installed; try pip install -e ".[sweep]"'
         return f"{group}={choice}: no such choice; available: {', '.join(_choices(conf / group))}"
+    if text.startswith(NO_NAME):
+        groups = "|".join(path.name for path in conf.iterdir() if path.is_dir())
+        words = [word for word in sys.argv if re.match(f"({groups})=", word)]
+        return f"{' '.join(words)}: expected a choice; ~group leaves a group out"
     if match := re.match(r"Error parsing override '([^']*)'", text):
         return f"{match[1]}: expected key=value or group=choice; see python train.py --help"
     return " ".join(text.split())

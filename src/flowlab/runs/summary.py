@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def summary(metrics: dict[str, Any], run_dir: Path) -> str:
         "run": str(run),
     }
     table = "\n".join(f"{name:<14}{value}" for name, value in rows.items())
-    return f"{table}\n\ntensorboard --logdir {run.parent} --samples_per_plugin images=1000"
+    logdir = shlex.quote(str(run.parent))
+    return f"{table}\n\ntensorboard --logdir {logdir} --samples_per_plugin images=1000"
 
 
 def _with_error(value: float, error: float) -> str:

@@ -204,7 +204,6 @@ class MaximumLikelihood(pl.LightningModule):
         return self.flow.log_prob(x.to(self.device, torch.float32)).cpu().double()
 
     def clip_gradients_(self, parameters: list[nn.Parameter], norm: float) -> None:
-        """Clip the gradients in their place to a norm."""
         nn.utils.clip_grad_norm_(parameters, norm)
 
     def _optimizer(self) -> Optimizer:
@@ -227,7 +226,6 @@ class MaximumLikelihood(pl.LightningModule):
         return torch.stack([total for total, _ in everyones]).sum(0) / sum(n for _, n in everyones)
 
     def diagnose(self, what: str, batch: Tensor, step: int) -> Exception:
-        """The error for `what` that is not finite in a step."""
         return diagnose(self.flow, batch, step, what)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
