@@ -347,3 +347,11 @@ def test_a_report_on_a_single_run_leaves_its_files_alone(
 def test_a_folder_without_runs_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no runs there"):
         report([tmp_path], tmp_path)
+
+
+def test_a_folder_of_other_things_is_no_sweeps(train_command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "home" / "films").mkdir(parents=True)
+    result = run(train_command, *GRID, "hydra.sweep.dir=home", cwd=tmp_path)
+    assert result.returncode == 6
+    assert "home: holds films; a sweep needs an absent or an empty folder" in result.stderr
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["films"]

@@ -25,9 +25,12 @@ from flowlab import processes
 from flowlab.config import validate
 from flowlab.errors import ConfigError, Finished, FlowlabError, OutputError, SweepError
 from flowlab.files import write_whole
-from flowlab.runs.directory import holds_run, lock
+from flowlab.runs.directory import EVENT_FILES, holds_run, listed, lock, strangers
 
 MAX_NAME = 100
+# what a sweep leaves in its folder beside its cells
+SWEEP_FILES: tuple[str, ...] = ("multirun.yaml", "results.*", "plots", EVENT_FILES, "*.log")
+SWEEP_FILES += ("study.db*", ".submitit", "optimization_results.yaml", ".*.part")
 
 
 def cell_name(overrides: Sequence[str]) -> str:
@@ -60,6 +63,7 @@ def check_sweep(config: DictConfig) -> None:
     from flowlab.runs.resume import check_resume
 
     loader, folder = GlobalHydra.instance().config_loader(), Path(config.hydra.sweep.dir).resolve()
+    _check_folder(folder)
     taken: set[Path] = set()
     for i, overrides in enumerate(_cells(config)):
         cell = loader.load_sweep_config(config, overrides)
@@ -89,6 +93,18 @@ def check_sweep(config: DictConfig) -> None:
     lock(folder)
     if "storage" in config.hydra.sweeper:
         _go_on_with_study(config.hydra.sweeper, folder)
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that there is nothing but runs in a folder, and what a sweep leaves beside them."""
+    names = strangers(folder, SWEEP_FILES) if folder.is_dir() else []
+    patterns = (".hydra", "*/.hydra", "*/*/.hydra")  # a cell's folder may be below others
+    others = [n for n in names if not any(next((folder / n).glob(p), None) for p in patterns)]
+    if others:
+        raise OutputError(
+            f"{folder}: holds {listed(others)}; a sweep needs an absent or an empty folder, or one "
+            "of a sweep to go on with: choose another hydra.sweep.dir"
+        )
 
 
 def _cells(config: DictConfig) -> Iterator[list[str]]:
