@@ -1,5 +1,6 @@
 """`python train.py` as a person types it."""
 
+import inspect
 import json
 import logging
 import math
@@ -24,7 +25,9 @@ from flowlab.commands.train import USER_ERRORS, Validate, explain, one_line_erro
 from flowlab.config import validate
 from flowlab.errors import ConfigError
 from flowlab.experiment import train
+from flowlab.flows import FLOWS
 from flowlab.parts import check_parts
+from flowlab.runs.resume import check_resume
 
 THEIRS = "lightning.pytorch.callbacks"
 
@@ -58,6 +61,7 @@ def complaint(compose_config: Compose, monkeypatch: pytest.MonkeyPatch) -> Compl
         try:
             cfg = compose()
             validate(cfg)
+            check_resume(cfg)
             check_parts(cfg)
         except USER_ERRORS as error:
             return explain(error, ROOT / "conf")
@@ -405,3 +409,17 @@ def test_a_multirun_makes_a_run_for_each_value(train_command: list[str], tmp_pat
     result = run(train_command, *words, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "multirun").glob("*/*/*/metrics.json"))) == 2
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_flow_has_each_default_once(name: str) -> None:
+    """A YAML names every option of its recipe; what is not taken from the root is the recipe's."""
+    options = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "flow" / f"{name}.yaml"))
+    assert isinstance(options, dict)
+    assert options.pop("name") == name
+    assert options.pop("direction") == "density"
+    recipe = inspect.signature(FLOWS[name]).parameters.values()
+    defaults = {p.name: p.default for p in recipe if p.kind is p.KEYWORD_ONLY}
+    root = OmegaConf.load(ROOT / "conf" / "train.yaml")
+    values = {k: root[k] if v == f"${{{k}}}" else v for k, v in options.items()}
+    assert values == defaults

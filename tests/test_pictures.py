@@ -20,13 +20,13 @@ from PIL import Image
 from scipy import stats
 from torch import Tensor
 
-from flowlab import plots
 from flowlab.callbacks import Density, Grid, Latents, Samples
 from flowlab.callbacks.picture import Picture
 from flowlab.experiment import train
 from flowlab.flows import Flow
 from flowlab.flows.flow import Transform
 from flowlab.logger import RunLogger
+from flowlab.plots import curves, style, table
 from flowlab.targets import TARGETS
 
 PLANE = {"density", "surface", "grid"}
@@ -261,7 +261,7 @@ def test_the_loss_curve_starts_before_the_training_and_its_floor_is_the_entropy(
 
 def test_replicates_are_a_mean_and_a_range() -> None:
     values = np.array([[3.0, 4.0, 5.5], [2.0, 2.5, 1.0]])
-    figure = plots.loss([0, 1], values, values + 1, 1.9, "title")
+    figure = curves.loss([0, 1], values, values + 1, 1.9, "title")
     (ax,) = figure.axes
     np.testing.assert_allclose(ax.lines[0].get_ydata(), values.mean(1))
     band = ax.collections[0].get_paths()[0].vertices
@@ -275,7 +275,7 @@ def test_pairs_show_each_pair_of_coordinates_and_the_quantiles_of_all() -> None:
     drawn = rng.normal(np.arange(6), 1 + np.arange(6), (500, 6))
     held_out = rng.normal(-np.arange(6), 1, (400, 6))
     modes = np.arange(12.0).reshape(2, 6)
-    figure = plots.pairs(drawn, held_out, modes, "title")
+    figure = table.pairs(drawn, held_out, modes, "title")
     *panels, last = figure.axes
     assert len(panels) == 4 + 6
     pairs = iter((i, j) for i in range(4) for j in range(i + 1))
@@ -287,7 +287,7 @@ def test_pairs_show_each_pair_of_coordinates_and_the_quantiles_of_all() -> None:
             shown = [np.asarray(dots.get_offsets()) for dots in ax.collections]
             for dots, points in zip(shown, (held_out, drawn, modes), strict=True):
                 np.testing.assert_array_equal(dots, points[:, [j, i]])
-    colors = {plots.GREEN: held_out, plots.BLUE: drawn}
+    colors = {style.GREEN: held_out, style.BLUE: drawn}
     for line in last.lines:
         points = next(p for color, p in colors.items() if to_rgb(color) == to_rgb(line.get_color()))
         expected = (np.median(points, 0) - held_out.mean(0)) / held_out.std(0)
@@ -299,8 +299,8 @@ def test_pairs_of_many_coordinates_far_off_or_equal_are_drawn_without_a_warning(
     drawn, held_out = rng.normal(size=(100, 40)), 1e3 + rng.normal(size=(100, 40))
     held_out[:, 2] = 7.0
     for figure in (
-        plots.pairs(drawn, held_out, None, "title"),
-        plots.pairs(drawn, held_out[:1], None, "title"),
-        plots.latents(held_out, "title"),
+        table.pairs(drawn, held_out, None, "title"),
+        table.pairs(drawn, held_out[:1], None, "title"),
+        table.latents(held_out, "title"),
     ):
         figure.canvas.draw()

@@ -509,7 +509,7 @@ def test_words_of_a_formula_are_only_words(others: tuple[str, ...], tmp_path: Pa
 def test_a_terminal_without_plus_minus_gets_something_like_it(tmp_path: Path) -> None:
     cell(tmp_path, "num_flows=2", [0.1, 0.3])
     fabricate(tmp_path / "ü", status="failed", error="→")
-    command = [sys.executable, "-m", "flowlab.commands.report", str(tmp_path)]
+    command = [sys.executable, "-m", "flowlab", "report", str(tmp_path)]
     env = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": ":".join(sys.path)}
     result = subprocess.run(command, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

@@ -517,7 +517,7 @@ def test_contents_that_no_training_can_go_on_with_are_refused(
         assert key in refused(ModelFileError, cfg)
     path.write_bytes(to_bytes(expected() | {"flowlab": expected()["flowlab"] | {"format": 2}}))
     assert "format 2; this version reads 3" in refused(ModelFileError, cfg)
-    weight = "flow.transforms.0.nets.0.weights.0"
+    weight = "flow.chain.0.weights.0.0"
     for keys in (
         ("state_dict", weight),
         ("callbacks", "Checkpoint", "best_weights", weight),

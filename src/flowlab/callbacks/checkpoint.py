@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map_only
 
 from flowlab.errors import ModelFileError
 from flowlab.files import write_whole
-from flowlab.runs.checkpoints import read_checkpoint, to_bytes
+from flowlab.runs.checkpoints import FORMAT, read_checkpoint, to_bytes
 from flowlab.training.module import MaximumLikelihood
 
 
@@ -117,6 +117,7 @@ class PatientIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         self.newest = tree_map_only(Tensor, Tensor.clone, checkpoint)
+        self.newest["flowlab"]["format"] = FORMAT
         self.waiting[Path(path)] = self.newest
         if time.monotonic() - self.written > self.seconds:
             self.flush()

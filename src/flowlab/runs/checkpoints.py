@@ -54,7 +54,7 @@ def _has_begun(folder: Path) -> bool:
 def to_bytes(checkpoint: dict[str, Any]) -> bytes:
     """A checkpoint as torch.save writes it, a zip file, and sealed."""
     buffer = io.BytesIO()
-    torch.save(checkpoint | {"flowlab": {"format": FORMAT} | checkpoint["flowlab"]}, buffer)
+    torch.save(checkpoint, buffer)
     return seal(buffer.getvalue())
 
 
