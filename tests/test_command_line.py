@@ -112,7 +112,7 @@ MISTAKES = {
     "data.num_train=1000000000000": "flow and data need 7.45e+03 GiB",
     "data.seed=-1": f"data.seed=-1: {WHOLE} 0",
     "data.seed=1.5": f"data.seed=1.5: {WHOLE} 0",
-    "data.order_seed=x": f"data.order_seed=x: {WHOLE} 0",
+    "data.order_seed=5": "data.order_seed=5: expected ${seed}, 0",
     "optimizer.lr=-1": "optimizer.lr=-1: expected a positive number",
     "optimizer.lr=nan": "optimizer.lr=nan: expected a positive number",
     "trainer.max_epochs=-5": f"trainer.max_epochs=-5: {WHOLE} 1",

@@ -167,6 +167,7 @@ def test_two_processes_give_the_curves_of_one_and_go_on(
     }
 
 
+@pytest.mark.long
 def test_a_lost_process_ends_the_run(commands: Commands, tmp_path: Path) -> None:
     process = commands.start("trainer=ddp", *ENDLESS)
     wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
@@ -179,6 +180,7 @@ def test_a_lost_process_ends_the_run(commands: Commands, tmp_path: Path) -> None
     assert metrics_of(tmp_path / "run")["status"] == "failed"
 
 
+@pytest.mark.long
 def test_a_signal_to_the_command_stops_all_its_processes(
     commands: Commands, tmp_path: Path
 ) -> None:

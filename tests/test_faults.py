@@ -81,6 +81,7 @@ def metrics_of(folder: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.long
 def test_runs_cut_by_signals_at_random_moments_go_on_to_the_same_end() -> None:
     script = Path(__file__).parent / "benchmarks" / "kill_runs.py"
     run = subprocess.run([sys.executable, str(script), "1"], capture_output=True, text=True)
@@ -167,6 +168,7 @@ def test_a_run_that_leaves_the_finite_numbers_stops_with_finite_weights(
     assert metrics_of(tmp_path / "run")["status"] == "failed"
 
 
+@pytest.mark.long
 def test_a_second_run_in_one_directory_is_refused(commands: Commands, tmp_path: Path) -> None:
     first = commands.start(*LONG, "hydra.run.dir=run")
     wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
@@ -250,6 +252,7 @@ def test_what_only_looks_on_changes_nothing(commands: Commands, tmp_path: Path) 
     assert len(hashes) == 1
 
 
+@pytest.mark.long
 def test_a_run_repeats_from_its_saved_configuration(commands: Commands, tmp_path: Path) -> None:
     assert commands.finish(*QUICK, "seed=3", "num_flows=5", "hydra.run.dir=first")[0] == 0
     folder = tmp_path / "first" / ".hydra"

@@ -146,6 +146,7 @@ def test_a_killed_sweep_goes_on_to_the_same_results(
         assert mine == whole
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "launcher",
     [("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), ("hydra/launcher=submitit_local",)],
@@ -174,6 +175,7 @@ def test_cells_run_side_by_side_give_the_same_results(
     assert len(mine) == 2
 
 
+@pytest.mark.long
 def test_a_preempted_job_is_queued_again_and_goes_on(
     commands: Commands,  # noqa: F811
     tmp_path: Path,
@@ -209,6 +211,7 @@ def trials(folder: Path) -> list[tuple[str, float | None]]:
         return list(study.execute(query))
 
 
+@pytest.mark.long
 def test_a_killed_search_goes_on_with_the_trials_that_are_missing(
     commands: Commands,  # noqa: F811
     tmp_path: Path,

@@ -50,7 +50,6 @@ RULES: dict[str, Rule] = {
     "data.num_*": _whole(1),
     "data.batch_size": _whole(1),
     "data.seed": _optional(_whole(0)),
-    "data.order_seed": _whole(0),
     "flow.bound": _positive,
     "optimizer.lr": _positive,
     "optimizer.fused": _one_of(True, False),
@@ -100,8 +99,9 @@ def validate(cfg: DictConfig) -> None:
             if not allows(value):
                 got = "null" if value is None else value
                 raise ConfigError(f"{key}={got}: expected {allowed}")
-    if (drawn := cfg.data.get("replicates", 1)) != cfg.replicates:
-        raise ConfigError(f"data.replicates={drawn}: expected ${{replicates}}, {cfg.replicates}")
+    for key, root in {"replicates": "replicates", "order_seed": "seed"}.items():
+        if (value := cfg.data.get(key, 1)) != cfg[root]:
+            raise ConfigError(f"data.{key}={value}: expected ${{{root}}}, {cfg[root]}")
     if (several := processes.count(cfg) > 1) and cfg.trainer.get("strategy") != "ddp":
         counts = f"trainer.devices={cfg.trainer.devices} trainer.num_nodes={cfg.trainer.num_nodes}"
         raise ConfigError(f"{counts}: for several processes add trainer=ddp")
