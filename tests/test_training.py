@@ -19,7 +19,6 @@ from flowlab.training.data import ToyData
 
 EPOCHS, BATCH, RATE = 5, 64, 5e-3
 WORDS = (*SHORT, *NO_PICTURES, f"trainer.max_epochs={EPOCHS}", f"optimizer.lr={RATE}")
-NOTES = "+callbacks.notes={_target_: test_training.Notes}"
 
 
 def onecycle(p: float) -> float:
@@ -73,12 +72,10 @@ def plain_loop(data: ToyData, flow: nn.Module, schedule: str, clip: float | None
 class Notes(pl.Callback):
     """Writes down what a training does: rates, losses, and the flow it starts from."""
 
-    rates: list[float]
-    train: list[float]
-    val: list[float]
-
-    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        type(self).rates, type(self).train, type(self).val = [], [], []
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.train: list[float] = []
+        self.val: list[float] = []
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:
         if len(self.rates) == trainer.current_epoch:
@@ -100,15 +97,16 @@ def initial_flow(cfg: Any) -> nn.Module:
 def test_the_training_is_the_plain_loop(
     schedule: str, clip: float | None, compose_config: Compose, tmp_path: Path
 ) -> None:
-    words = (*WORDS, f"schedule={schedule}", f"data.batch_size={BATCH}", "seed=3", NOTES)
+    words = (*WORDS, f"schedule={schedule}", f"data.batch_size={BATCH}", "seed=3")
     if clip:
         words += (f"trainer.gradient_clip_val={clip}",)
     cfg = compose_config(*words, f"run_dir={tmp_path}")
-    metrics = train(cfg)
+    notes = Notes()
+    metrics = train(cfg, [notes])
     expected = plain_loop(instantiate(cfg.data), initial_flow(cfg), schedule, clip)
-    assert Notes.rates == pytest.approx(expected.rates, rel=1e-9)
-    assert Notes.train == pytest.approx(expected.train, abs=1e-6)
-    assert Notes.val == pytest.approx(expected.val, abs=1e-6)
+    assert notes.rates == pytest.approx(expected.rates, rel=1e-9)
+    assert notes.train == pytest.approx(expected.train, abs=1e-6)
+    assert notes.val == pytest.approx(expected.val, abs=1e-6)
     assert metrics["best_epoch"] == expected.best_epoch
     assert metrics["val/nll"] == pytest.approx(min(expected.val), abs=1e-6)
     best = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["state_dict"]
@@ -117,7 +115,7 @@ def test_the_training_is_the_plain_loop(
 
 
 def test_of_equal_epochs_the_first_is_the_best(compose_config: Compose, tmp_path: Path) -> None:
-    words = (*WORDS, "optimizer.lr=1e-30", NOTES)  # no weight moves
-    metrics = train(compose_config(*words, f"run_dir={tmp_path}"))
-    assert len(set(Notes.val)) == 1
+    notes, words = Notes(), (*WORDS, "optimizer.lr=1e-30")  # no weight moves
+    metrics = train(compose_config(*words, f"run_dir={tmp_path}"), [notes])
+    assert len(set(notes.val)) == 1
     assert metrics["best_epoch"] == 1

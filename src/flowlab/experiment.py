@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,20 +44,21 @@ LIGHTNINGS_WARNINGS = (
 )
 
 
-def train(cfg: DictConfig) -> Metrics:
+def train(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
     """Check a configuration, and train, test and export its flow; returns metrics.json's content.
 
-    Raises a FlowlabError, before anything is written if it is the configuration's fault; and
-    SystemExit, with the run saved, on SIGINT and SIGTERM. A script that calls it needs the usual
-    `if __name__ == "__main__":`, for the process that draws imports the script.
+    `callbacks` are the caller's own, beside those of the configuration. Raises a FlowlabError,
+    before anything is written if it is the configuration's fault; and SystemExit, with the run
+    saved, on SIGINT and SIGTERM. A script that calls it needs the usual `if __name__ ==
+    "__main__":`, for the process that draws imports the script.
     """
     validate(cfg)
     check_resume(cfg)
     check_parts(cfg)
-    return run(cfg)
+    return run(cfg, callbacks)
 
 
-def run(cfg: DictConfig) -> Metrics:
+def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
     """`train` for a configuration that has been checked, as the command line's has."""
     processes.check_started(cfg)
     torch.set_num_threads(cfg.num_threads)
@@ -68,11 +69,13 @@ def run(cfg: DictConfig) -> Metrics:
     if not processes.is_first():
         return _take_part(cfg)
     with open_run(cfg) as (run_dir, metrics):
-        _fit_and_test(cfg, run_dir, metrics)
+        _fit_and_test(cfg, run_dir, metrics, callbacks)
     return metrics
 
 
-def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
+def _fit_and_test(
+    cfg: DictConfig, run_dir: Path, metrics: Metrics, callers: Sequence[pl.Callback]
+) -> None:
     """The run itself; puts its figures into `metrics` as they come."""
     resume = None if cfg.ckpt_path is None else checkpoint_file(cfg.ckpt_path)
     epochs = 0 if cfg.ckpt_path is None else _say_where_it_goes_on(cfg, resume)
@@ -84,7 +87,7 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, metrics: Metrics) -> None:
     callbacks = {k: instantiate(c) for k, c in cfg.get("callbacks", {}).items() if c}
     drawn = min(epochs, cfg.trainer.max_epochs - 1)  # those of the end are drawn anew
     logger = RunLogger(run_dir, resume and run_of(resume), epochs, drawn)
-    trainer = _trainer(cfg, run_dir, callbacks.values(), logger)
+    trainer = _trainer(cfg, run_dir, [*callbacks.values(), *callers], logger)
     logger.log_config(OmegaConf.to_yaml(cfg))
     try:
         _fit(trainer, module, data, resume)

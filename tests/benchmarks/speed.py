@@ -222,7 +222,7 @@ def time_to(kl: float, *words: str) -> float:
     import lightning.pytorch as pl
     from hydra import compose, initialize_config_dir
 
-    from flowlab import experiment
+    from flowlab.experiment import train
 
     class Watch(pl.Callback):
         reached = float("inf")
@@ -240,12 +240,11 @@ def time_to(kl: float, *words: str) -> float:
             self.looking += time.perf_counter() - now
 
     watch = Watch()
-    experiment.Interrupt = lambda: watch  # type: ignore[assignment, misc]  # a callback of every run
     with (
         tempfile.TemporaryDirectory() as folder,
         initialize_config_dir(str(HERE.parents[1] / "conf"), version_base="1.3"),
     ):
-        experiment.train(compose("train", [*words, f"run_dir={folder}"]))
+        train(compose("train", [*words, f"run_dir={folder}"]), [watch])
     return watch.reached
 
 
