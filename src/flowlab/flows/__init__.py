@@ -36,7 +36,8 @@ def build_flow(
 
     The flow's `config` holds the name, the shape and every option, defaults written out, so that
     `build_flow(**flow.config)` builds its twin. Raises ValueError for an unknown name or option
-    and for a value that is not of the kind of the option's default.
+    and for a value that is not of the kind of the option's default, or a number of something, as
+    num_flows, that is not positive.
 
     >>> config = build_flow("coupling", 3, num_flows=2).config
     >>> {key: config[key] for key in ("name", "shape", "context", "direction")}
@@ -72,10 +73,12 @@ def _options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     values = defaults | options
     for key, value in values.items():
         kind = type(defaults[key])
-        if type(value) not in (kind, int):
+        if type(value) not in ((int, float) if kind is float else (kind,)):
             raise ValueError(
                 f"{key} of flow {name!r} must be of type {kind.__name__}, got {value!r}"
             )
+        if key.startswith("num_") and value < 1:
+            raise ValueError(f"{key} of flow {name!r} must be at least 1, got {value}")
         if kind is float and abs(value) > sys.float_info.max:
             raise ValueError(f"{key} of flow {name!r} is too large")
         values[key] = kind(value)

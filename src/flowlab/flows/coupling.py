@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowlab.flows.nets import MLP
-from flowlab.flows.transform import Transform
+from flowlab.flows.transform import Transform, vector_size
 
 
 class Univariate(Protocol):
@@ -112,15 +112,9 @@ def coupling(
     coordinates, which a warning says. With one coordinate each layer scales and shifts it given the
     context alone: a Gaussian for each context. Raises ValueError for points that are not vectors.
     """
-    if len(shape) > 1:
-        raise ValueError(f"a coupling flow is of vectors, a shape of one number, got {shape}")
-    if num_flows < 1 or num_hidden < 1:
-        raise ValueError(
-            f"num_flows and num_hidden must be at least 1, got {num_flows} and {num_hidden}"
-        )
+    dim = vector_size(shape)
     if not 0 < bound < math.inf:
         raise ValueError(f"bound must be positive and finite, got {bound}")
-    (dim,) = shape
     if num_flows == 1 < dim:
         warnings.warn(
             "with num_flows=1 half of the coordinates never move; use num_flows >= 2", stacklevel=3

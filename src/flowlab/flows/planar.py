@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowlab.flows.solve import find_root
-from flowlab.flows.transform import OneWay, Transform
+from flowlab.flows.transform import OneWay, Transform, vector_size
 
 MARGIN = 1e-3  # how far w.u stays above -1, where the layer would cease to be invertible
 
@@ -61,14 +61,10 @@ class Planar(OneWay):
         return u + (wv - wu) * w / square, w, b, wv
 
 
-def planar(shape: tuple[int, ...], context: int, *, num_flows: int = 4) -> list[Transform]:
+def planar(shape: tuple[int, ...], context: int, *, num_flows: int = 32) -> list[Transform]:
     """`num_flows` planar layers, which start near the identity; sampling takes a solver.
 
     Raises ValueError for points that are not vectors.
     """
-    if len(shape) > 1:
-        raise ValueError(f"a planar flow is of vectors, a shape of one number, got {shape}")
-    if num_flows < 1:
-        raise ValueError(f"num_flows must be at least 1, got {num_flows}")
-    (dim,) = shape
+    dim = vector_size(shape)
     return [Planar(dim, context) for _ in range(num_flows)]

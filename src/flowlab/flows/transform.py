@@ -93,3 +93,10 @@ class _RefuseGradient(torch.autograd.Function):
 def _refuse_gradient(value: Tensor, *causes: Tensor) -> Tensor:
     result: Tensor = _RefuseGradient.apply(value, *causes)  # type: ignore[no-untyped-call]
     return result
+
+
+def vector_size(shape: tuple[int, ...]) -> int:
+    """The D of a shape (D,). Raises ValueError for the shape of what is no vector."""
+    if len(shape) > 1:
+        raise ValueError(f"this flow is of vectors, a shape of one number, got {shape}")
+    return shape[0]
