@@ -4,14 +4,12 @@ import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import SHORT, Compose
-from hydra.utils import instantiate
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from flowlab.callbacks import Density, Grid, Latents, Samples
 from flowlab.callbacks.picture import Picture
+from flowlab.data import Data, Points, toy
 from flowlab.experiment import train
 from flowlab.flows import Flow
 from flowlab.flows.flow import Transform
@@ -156,7 +155,8 @@ class Target:
 
 def draw(picture: Picture, target: Any = None, val: Tensor | None = None) -> dict[str, Figure]:
     val = torch.zeros(1, 2) if val is None else val
-    data: Any = SimpleNamespace(target=target or Target(), val=val)
+    points = Points(val)
+    data = Data(points, points, points, ("x", "y"), target or Target())
     assert picture.suits(data)
     with torch.no_grad():
         drawings = list(picture.draw(Flow([Affine()], (2,)), data))
@@ -252,8 +252,8 @@ def test_the_loss_curve_starts_before_the_training_and_its_floor_is_the_entropy(
     floor = {y for _, y in curves.pop("entropy")}
     assert floor == {target.entropy}
     assert f"entropy, {target.entropy:.4f} nats" in ax.get_legend_handles_labels()[1]
-    data = instantiate(cfg.data)
-    for name, points in (("training", data.train), ("validation", data.val)):
+    data = toy("bimodal", 200, 100, 500, 0)
+    for name, points in (("training", data.train.x), ("validation", data.val.x)):
         assert curves[name][:, 0].tolist() == [0, 1, 2, 3, 4]
         identity = 0.5 * points.square().sum(1).mean() + math.log(2 * math.pi)
         assert curves[name][0, 1] == pytest.approx(identity.item(), abs=1e-4)

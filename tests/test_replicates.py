@@ -4,7 +4,6 @@ import functools
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,16 +11,18 @@ import numpy as np
 import pytest
 import torch
 from conftest import NO_PICTURES, SHORT, Compose
-from hydra.utils import instantiate
 from scipy import stats
 from test_command_line import run
 from test_sweep import results
 
 from flowlab import load
+from flowlab.data import Points, toy
 from flowlab.errors import ConfigError, DataError, NonFiniteError
 from flowlab.experiment import train
 from flowlab.flows import build_flow
-from flowlab.training.replicates import ReplicatedLikelihood, Replicates
+from flowlab.training.data import DataModule
+from flowlab.training.module import Training
+from flowlab.training.objectives import Likelihood
 
 QUICK = (*SHORT, *NO_PICTURES, "data.batch_size=32", "optimizer.lr=1e-2")
 METRICS = ("train/nll", "val/nll", "test/nll", "test/kl")
@@ -43,7 +44,9 @@ def test_each_replicate_is_the_run_of_its_seed(
         assert together[f"{name}_stderr"] == pytest.approx(stats.sem(values), abs=1e-4)
     best = min(range(3), key=lambda i: alone[i]["val/nll"])
     assert together["best_replicate"] == best
-    assert together["test/kl_best"] == pytest.approx(alone[best]["test/kl"], abs=1e-4)
+    assert together["replicates"]["test/kl"][best] == pytest.approx(
+        alone[best]["test/kl"], abs=1e-4
+    )
     weights = [load(tmp_path / name).state_dict() for name in ("all", str(5 + best))]
     torch.testing.assert_close(*weights, atol=1e-4, rtol=1e-3)
     assert together["params"] == alone[0]["params"]
@@ -88,11 +91,13 @@ def test_one_replicate_that_runs_away_is_named(compose_config: Compose, tmp_path
 @pytest.mark.parametrize("index", [0, 1, 2])
 @pytest.mark.parametrize("what", ["a point", "a weight", "a gradient", "an overflow", "two"])
 def test_the_replicate_that_went_wrong_is_named(what: str, index: int) -> None:
-    flows = Replicates([build_flow("coupling", 2, bound=200.0) for _ in range(3)])
-    module: Any = SimpleNamespace(flow=flows, config={"seed": 5})
-    module.nll = lambda x: -flows.log_prob(x).sum(-1)
+    flows = [build_flow("coupling", 2, bound=200.0) for _ in range(3)]
+    data = DataModule([toy("bimodal", 1, 1, 1, seed) for seed in range(3)], 1, range(3))
+    rest: Any = {"optimizer": None, "schedule": None, "clip": None, "compile": False}
+    module = Training(flows, Likelihood(), data, seed=5, config={}, identity="", **rest)
+    stacked = module.replicates.stacked
     batch = torch.randn(3, 10, 2, generator=torch.Generator().manual_seed(0))
-    last_biases = flows.stacked[-1].data
+    last_biases = stacked[-1].data
     assert last_biases.shape[:2] == (3, 4)
     expected = "is not finite, and first the parameter chain.0.weights.0.5"
     if what == "a point":
@@ -101,8 +106,8 @@ def test_the_replicate_that_went_wrong_is_named(what: str, index: int) -> None:
     elif what == "a weight":
         last_biases[index, 1] = math.nan
     elif what == "a gradient":
-        flows.stacked[-1].grad = torch.zeros_like(last_biases)
-        flows.stacked[-1].grad[index, 1] = math.nan
+        stacked[-1].grad = torch.zeros_like(last_biases)
+        stacked[-1].grad[index, 1] = math.nan
         expected = "first the gradient of chain.0.weights.0.5"
     elif what == "an overflow":
         last_biases[index, 2, 0] = 1000.0
@@ -110,7 +115,7 @@ def test_the_replicate_that_went_wrong_is_named(what: str, index: int) -> None:
         expected = f"first the output of layer 3 of 4, at the point {point}"
     else:  # the first of several
         last_biases[index:, 1] = math.nan
-    error = ReplicatedLikelihood.diagnose(module, "the loss", batch, 9)
+    error = module.diagnose("the loss", Points(batch), 9)
     assert isinstance(error, DataError if what == "a point" else NonFiniteError)
     assert str(error).startswith(f"replicate {index} (seed={5 + index}): step 9: ")
     assert expected in str(error)
@@ -121,9 +126,9 @@ def test_the_exported_flow_is_the_best_on_the_validation_points(
 ) -> None:
     cfg = compose_config(*QUICK, "replicates=4", f"run_dir={tmp_path}")
     metrics = train(cfg)
-    flow, data = load(tmp_path), instantiate(cfg.data)
+    flow, data = load(tmp_path), toy("bimodal", 200, 100, 500, metrics["best_replicate"])
     with torch.no_grad():
-        nll = float(-flow.log_prob(data.val[metrics["best_replicate"]]).mean())
+        nll = float(-flow.log_prob(data.val.x).mean())
     assert nll == pytest.approx(min(metrics["replicates"]["val/nll"]), abs=1e-5)
 
 

@@ -1,5 +1,6 @@
 """Going on with a run: to the bit, or refused with a reason."""
 
+import copy
 import io
 import json
 import os
@@ -17,11 +18,14 @@ import pytest
 import torch
 from conftest import NO_PICTURES, SHORT, Compose, Run, events
 from omegaconf import DictConfig
+from tensorboard.plugins.hparams import metadata
 
+from flowlab.callbacks.picture import Picture
 from flowlab.errors import ConfigError, Finished, ModelFileError
 from flowlab.experiment import train
 from flowlab.logger import RunLogger
-from flowlab.runs.checkpoints import read_checkpoint, seal, to_bytes
+from flowlab.runs.checkpoints import FORMAT, read_checkpoint, seal, to_bytes
+from flowlab.training.objectives import Likelihood
 
 SCHEDULES = ["constant", "cosine", "onecycle"]
 FILES = ("flow.safetensors", "plots/loss.png")
@@ -53,6 +57,15 @@ class At(pl.Callback):
 
     def draw(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:
         DRAWN.append((module.step, torch.rand(1).item()))
+
+
+class HaltedPicture(Picture):
+    """Is interrupted when it draws what a run ends with."""
+
+    def draw(self, *args: Any) -> Any:
+        if self.training.current_epoch == 2:
+            raise KeyboardInterrupt
+        return ()
 
 
 DRAWN: list[tuple[int, float]] = []
@@ -136,21 +149,28 @@ def lose(folder: Path, *names: str) -> None:
 
 @pytest.mark.parametrize("words", [(), ("replicates=2",)])
 def test_a_run_cut_between_its_last_epoch_and_its_end_ends_the_same(
-    words: tuple[str, ...], quick: Compose, tmp_path: Path
+    words: tuple[str, ...], quick: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By Ctrl-C, before and after the test and its pictures, or by SIGKILL, which leaves less."""
+    """By Ctrl-C, before and in the test and its pictures, or by SIGKILL, which leaves less."""
     whole = train(quick("whole", *words))
     files = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*")}
     files = {path for path in files if "tfevents" not in path.name}
-    places = {}
-    for hook in ("on_train_end", "on_test_start", "on_test_end"):
-        halt = f"+callbacks.halt={{_target_: test_resume.At, hook: {hook}, what: error}}"
+    places = {"test": "test"}
+    halts = {
+        "fit": "+callbacks.halt={_target_: test_resume.At, hook: on_train_end, what: error}",
+        "end": "+callbacks.halt={_target_: test_resume.HaltedPicture, every_n_epochs: 9}",
+    }
+    for name, halt in halts.items():
         with pytest.raises(SystemExit):
-            train(quick(hook, *words, halt))
-        places[hook] = hook
+            train(quick(name, *words, halt))
+        places[name] = name
+    with monkeypatch.context() as patch:
+        patch.setattr(Likelihood, "test", At.error)
+        with pytest.raises(SystemExit):
+            train(quick("test", *words))
     shutil.copytree(tmp_path / "whole", tmp_path / "killed")
     lose(tmp_path / "killed", "metrics.json", "flow.safetensors")
-    for name, before in ({"elsewhere": "on_test_end", "killed": "killed"} | places).items():
+    for name, before in ({"elsewhere": "end", "killed": "killed"} | places).items():
         resumed = train(quick(name, *words, f"ckpt_path={tmp_path / before}"))
         assert same_run(whole, resumed)
         assert json.loads((tmp_path / name / "metrics.json").read_text()) == resumed
@@ -178,13 +198,13 @@ def test_a_bare_last_checkpoint_is_enough(configuration: Compose, tmp_path: Path
     assert same_run(whole, train(configuration("resumed", f"ckpt_path={alone}")))
 
 
-def test_a_loss_curve_that_comes_after_the_last_epoch_is_no_error(
+def test_a_loss_curve_that_comes_after_the_last_epoch_has_those_before(
     quick: Compose, tmp_path: Path
 ) -> None:
     train(quick("run", "~callbacks.loss"))
     lose(tmp_path / "run", "metrics.json")
     assert train(quick("run", f"ckpt_path={tmp_path / 'run'}"))["epochs"] == 2
-    assert not (tmp_path / "run" / "plots").exists()
+    assert (tmp_path / "run" / "plots" / "loss.png").exists()
 
 
 def test_a_signal_within_an_epoch_saves_the_epoch_so_far(quick: Compose, tmp_path: Path) -> None:
@@ -227,15 +247,26 @@ def test_seconds_are_those_of_all_parts(quick: Compose, tmp_path: Path) -> None:
 
 
 def test_history_has_each_point_once_and_none_from_after_the_resume(tmp_path: Path) -> None:
-    first = RunLogger(tmp_path / "first")
+    folders = {name: tmp_path / name for name in ("first", "second")}
+    for folder in folders.values():
+        folder.mkdir()
+    first = RunLogger(folders["first"], "a: 1", None, 0)
     for epoch in range(5):
         first.log_metrics({"val/nll": 10.0 + epoch, "epoch": epoch})
+    first.log_result("trial", {"a": 1}, {"test/nll": 1.0}, 5)
     first.close()
-    (file,) = (tmp_path / "first").glob("events.*")
-    shutil.copy(file, f"{file}.again")
-    RunLogger(tmp_path / "second", tmp_path / "first", epochs=3, drawn=3).close()
-    points = [(event.step, event.value) for event in events(tmp_path / "second").Scalars("val/nll")]
-    assert points == [(1, 10.0), (2, 11.0), (3, 12.0)]
+    for folder in reversed(folders.values()):  # elsewhere and in place
+        logger = RunLogger(folder, "a: 2", folders["first"], next_epoch=4)
+        logger.log_metrics({"val/nll": 20.0, "epoch": 3})
+        logger.log_result("trial", {"a": 2}, {"test/nll": 2.0}, 5)
+        logger.close()
+        read = events(folder)
+        points = [(event.step, event.value) for event in read.Scalars("val/nll")]
+        assert points == [(1, 10.0), (2, 11.0), (3, 12.0), (4, 20.0)]
+        assert [event.value for event in read.Scalars("test/nll")] == [2.0]
+        content = read.summary_metadata[metadata.SESSION_START_INFO_TAG].plugin_data.content
+        start = metadata.parse_session_start_info_plugin_data(content)
+        assert start.hparams["a"].number_value == 2
 
 
 def test_a_run_without_a_checkpoint_yet_starts_anew_and_says_so(
@@ -462,7 +493,7 @@ def test_damage_to_the_table_of_contents_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "small.ckpt"
     content = {"state_dict": {"weight": torch.ones(3)}, "optimizer_states": [], "callbacks": {}}
     content |= {"loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 1}}}}}
-    content |= {"flowlab": {"format": 3, "config": {}, "identity": "x"}}
+    content |= {"flowlab": {"format": FORMAT, "config": {}, "identity": "x"}}
     whole = to_bytes(content)
     path.write_bytes(whole)
     assert torch.equal(read_checkpoint(path)["state_dict"]["weight"], torch.ones(3))
@@ -507,7 +538,7 @@ def test_contents_that_no_training_can_go_on_with_are_refused(
     )
 
     def expected() -> dict[str, Any]:
-        return read_checkpoint(short_run.folder / "checkpoints" / "last.ckpt")
+        return copy.deepcopy(read_checkpoint(short_run.folder / "checkpoints" / "last.ckpt"))
 
     for content in ({"state_dict": {}}, [1], expected() | {"flowlab": {"config": []}}):
         path.write_bytes(to_bytes(content))  # type: ignore[arg-type]
@@ -516,8 +547,8 @@ def test_contents_that_no_training_can_go_on_with_are_refused(
         path.write_bytes(to_bytes({k: v for k, v in expected().items() if k != key}))
         assert key in refused(ModelFileError, cfg)
     path.write_bytes(to_bytes(expected() | {"flowlab": expected()["flowlab"] | {"format": 2}}))
-    assert "format 2; this version reads 3" in refused(ModelFileError, cfg)
-    weight = "flow.chain.0.weights.0.0"
+    assert f"format 2; this version reads {FORMAT}" in refused(ModelFileError, cfg)
+    weight = "replicates.only.flow.chain.0.weights.0.0"
     for keys in (
         ("state_dict", weight),
         ("callbacks", "Checkpoint", "best_weights", weight),

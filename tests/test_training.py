@@ -8,14 +8,13 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from conftest import NO_PICTURES, SHORT, Compose
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from flowlab import build_flow
+from flowlab.data import Data, toy
 from flowlab.experiment import train
 from flowlab.rng import generator
 from flowlab.runs.checkpoints import read_checkpoint
-from flowlab.training.data import ToyData
 
 EPOCHS, BATCH, RATE = 5, 64, 5e-3
 WORDS = (*SHORT, *NO_PICTURES, f"trainer.max_epochs={EPOCHS}", f"optimizer.lr={RATE}")
@@ -42,7 +41,7 @@ class Curves(NamedTuple):
     best_epoch: int
 
 
-def plain_loop(data: ToyData, flow: nn.Module, schedule: str, clip: float | None) -> Curves:
+def plain_loop(data: Data, flow: nn.Module, schedule: str, clip: float | None) -> Curves:
     """What the training is to do, written down without any of it."""
     adam, curves = torch.optim.Adam(flow.parameters()), Curves([], [], [], [], 0)
     for epoch in range(EPOCHS):
@@ -51,7 +50,7 @@ def plain_loop(data: ToyData, flow: nn.Module, schedule: str, clip: float | None
         total = 0.0
         order = torch.randperm(200, generator=generator("order", 3, epoch))
         for start in range(0, 200, BATCH):  # three batches of 64 points and one of 8
-            x = data.train[order[start : start + BATCH]]
+            x = data.train.x[order[start : start + BATCH]]
             loss = -flow.log_prob(x).mean()
             adam.zero_grad()
             loss.backward()
@@ -60,7 +59,7 @@ def plain_loop(data: ToyData, flow: nn.Module, schedule: str, clip: float | None
             adam.step()
             total += loss.item() * len(x)
         with torch.no_grad():
-            val = -flow.log_prob(data.val).mean().item()
+            val = -flow.log_prob(data.val.x).mean().item()
         if val < min(curves.val, default=math.inf):
             best = [parameter.detach().clone() for parameter in flow.parameters()]
             curves = curves._replace(weights=best, best_epoch=epoch + 1)
@@ -82,8 +81,8 @@ class Notes(pl.Callback):
             self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
-        self.train.append(float(module.train_nll))
-        self.val.append(float(module.val_nll))
+        self.train.append(module.history["train/nll"][-1][0])
+        self.val.append(module.history["val/nll"][-1][0])
 
 
 def initial_flow(cfg: Any) -> nn.Module:
@@ -103,7 +102,7 @@ def test_the_training_is_the_plain_loop(
     cfg = compose_config(*words, f"run_dir={tmp_path}")
     notes = Notes()
     metrics = train(cfg, [notes])
-    expected = plain_loop(instantiate(cfg.data), initial_flow(cfg), schedule, clip)
+    expected = plain_loop(toy("bimodal", 200, 100, 500, seed=3), initial_flow(cfg), schedule, clip)
     assert notes.rates == pytest.approx(expected.rates, rel=1e-9)
     assert notes.train == pytest.approx(expected.train, abs=1e-6)
     assert notes.val == pytest.approx(expected.val, abs=1e-6)

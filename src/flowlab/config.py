@@ -62,6 +62,7 @@ RULES: dict[str, Rule] = {
     "trainer.strategy": _one_of("auto", "ddp"),
     "trainer.max_epochs": _whole(1),
     "trainer.gradient_clip_val": _optional(_positive),
+    "pictures.every_n_epochs": _whole(1),
     "callbacks.*.every_n_epochs": _whole(1),
     "callbacks.*.every_n_train_steps": _optional(_whole(1)),
     "callbacks.*.num_*": _whole(1),
@@ -70,7 +71,7 @@ RULES: dict[str, Rule] = {
     "callbacks.*.logging_interval": _optional(_one_of("step", why=" (written once an epoch)")),
 }
 INCIDENTAL = ("ckpt_path", "run_dir", "hydra.")  # where a run is, not what it is
-ROOT = {key.partition(".")[0] for key in RULES} | {"ckpt_path", "run_dir"}
+ROOT = {key.partition(".")[0] for key in RULES} | {"objective", "ckpt_path", "run_dir"}
 
 
 def flatten(container: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -99,9 +100,6 @@ def validate(cfg: DictConfig) -> None:
             if not allows(value):
                 got = "null" if value is None else value
                 raise ConfigError(f"{key}={got}: expected {allowed}")
-    for key, root in {"replicates": "replicates", "order_seed": "seed"}.items():
-        if (value := cfg.data.get(key, 1)) != cfg[root]:
-            raise ConfigError(f"data.{key}={value}: expected ${{{root}}}, {cfg[root]}")
     if (several := processes.count(cfg) > 1) and cfg.trainer.get("strategy") != "ddp":
         counts = f"trainer.devices={cfg.trainer.devices} trainer.num_nodes={cfg.trainer.num_nodes}"
         raise ConfigError(f"{counts}: for several processes add trainer=ddp")

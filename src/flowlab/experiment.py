@@ -2,12 +2,10 @@
 
 import logging
 import math
-import os
 import warnings
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -15,33 +13,29 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from flowlab import export, processes
-from flowlab.callbacks import Interrupt
-from flowlab.callbacks.checkpoint import Checkpoint, PatientIO
+from flowlab.callbacks import Checkpoint, Interrupt
+from flowlab.callbacks.checkpoint import PatientIO
+from flowlab.callbacks.picture import Picture
 from flowlab.config import validate
-from flowlab.errors import (
-    ModelFileError,
-    NonFiniteError,
-)
+from flowlab.data import Data
+from flowlab.errors import ModelFileError, NonFiniteError
 from flowlab.flows import Flow, build_flow
 from flowlab.logger import RunLogger
 from flowlab.parts import check_parts
 from flowlab.rng import generator
-from flowlab.runs.checkpoints import checkpoint_file, done_epochs, read_checkpoint
-from flowlab.runs.directory import holds_run, run_of
-from flowlab.runs.life import Metrics, open_run
-from flowlab.runs.resume import check_resume, differences, identity, run_config
+from flowlab.runs.life import Metrics, Run, open_run
+from flowlab.runs.resume import check_resume, identity, run_config
 from flowlab.runs.settings import hparams
-from flowlab.training.data import ToyData
-from flowlab.training.module import MaximumLikelihood
-from flowlab.training.replicates import ReplicatedLikelihood, Replicates
-
-log = logging.getLogger(__name__)
+from flowlab.training.data import DataModule
+from flowlab.training.module import Training
+from flowlab.training.objectives import summarized
 
 LIGHTNINGS_WARNINGS = (
     "`isinstance.treespec, LeafSpec",  # about torch, which changed
     "Be aware that when using `ckpt_path`, callbacks",  # which the log tells, with all that differs
-    "You're resuming from a checkpoint that ended",  # `ToyData` goes on within an epoch
+    "You're resuming from a checkpoint that ended",  # `DataModule` goes on within an epoch
 )
+TITLES = {"test/nll": "test NLL", "test/kl": "KL to the truth"}
 
 
 def train(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
@@ -62,97 +56,65 @@ def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
     """`train` for a configuration that has been checked, as the command line's has."""
     processes.check_started(cfg)
     torch.set_num_threads(cfg.num_threads)
+    _quieten_lightning()
+    with open_run(cfg) as run, _logger(cfg, run) as logger:
+        seeds = range(cfg.seed, cfg.seed + cfg.replicates)
+        data = DataModule(_data(cfg, seeds), cfg.data.batch_size, seeds)
+        flows = [_initial_flow(cfg, data.of(i), seed) for i, seed in enumerate(seeds)]
+        module = Training(
+            *(flows, instantiate(cfg.objective), data),
+            *(instantiate(cfg.optimizer), instantiate(cfg.schedule)),
+            clip=cfg.trainer.get("gradient_clip_val"),
+            compile=cfg.compile,
+            seed=cfg.seed,
+            config=run_config(cfg),
+            identity=identity(cfg),
+        )
+        trainer = _trainer(cfg, run, logger, callbacks)
+        run.metrics["params"] = sum(p.numel() for p in flows[0].parameters())
+        _fit(trainer, module, run)
+        if logger is not None:
+            _test_and_save(cfg, trainer, module, run, logger)
+    return run.metrics
+
+
+def _quieten_lightning() -> None:
     for package in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{package}").setLevel(logging.WARNING)
     for theirs in LIGHTNINGS_WARNINGS:
         warnings.filterwarnings("ignore", theirs)
-    if not processes.is_first():
-        return _take_part(cfg)
-    with open_run(cfg) as (run_dir, metrics):
-        _fit_and_test(cfg, run_dir, metrics, callbacks)
-    return metrics
 
 
-def _fit_and_test(
-    cfg: DictConfig, run_dir: Path, metrics: Metrics, callers: Sequence[pl.Callback]
-) -> None:
-    """The run itself; puts its figures into `metrics` as they come."""
-    resume = None if cfg.ckpt_path is None else checkpoint_file(cfg.ckpt_path)
-    epochs = 0 if cfg.ckpt_path is None else _say_where_it_goes_on(cfg, resume)
-    before = run_dir if resume is None else run_of(resume)
-    if before != run_dir.resolve() and holds_run(before):
-        metrics["resumed_from"] = os.path.relpath(before, run_dir)
-    data, module = _build(cfg)
-    metrics["params"] = sum(p.numel() for p in module.shown().parameters())
-    callbacks = {k: instantiate(c) for k, c in cfg.get("callbacks", {}).items() if c}
-    drawn = min(epochs, cfg.trainer.max_epochs - 1)  # those of the end are drawn anew
-    logger = RunLogger(run_dir, resume and run_of(resume), epochs, drawn)
-    trainer = _trainer(cfg, run_dir, [*callbacks.values(), *callers], logger)
-    logger.log_config(OmegaConf.to_yaml(cfg))
-    try:
-        _fit(trainer, module, data, resume)
-        module.has_started = True  # also where no epoch was left
-        metrics["seconds"] = module.seconds
-        metrics["best_epoch"] = _test_the_best(trainer, module, data)
-        metrics |= module.results()
-        for name in ("test/nll", "test/kl"):
-            if not math.isfinite(metrics[name]):
-                raise NonFiniteError(f"{name} is {metrics[name]}; try a lower flow.bound")
-        flow = module.shown()
-        export.save(flow, run_dir / "flow.safetensors")
-        metrics["sha256"] = export.digest(flow.config, flow.state_dict())
-        result = {tag: metrics[tag] for tag in ("test/kl", "test/nll")}
-        for tag in ("train/nll", "val/nll"):
-            result[f"{tag}_best"] = metrics.get(f"{tag}_best", metrics[tag])
-        logger.log_result(*hparams(cfg), result, trainer.current_epoch)
-        logger.close()
-    except BaseException:
-        with suppress(Exception):  # the first error is the one to tell
-            logger.close()
-        raise
-    finally:
-        if module.has_started or resume is None:
-            metrics["epochs"] = trainer.current_epoch
+def _logger(cfg: DictConfig, run: Run) -> Any:
+    """The logger of the process that writes, as a context."""
+    if not run.writes:
+        return nullcontext()
+    next_epoch = 0 if run.resume is None else run.epochs + 1
+    return RunLogger(run.folder, OmegaConf.to_yaml(cfg), run.before, next_epoch)
 
 
-def _take_part(cfg: DictConfig) -> Metrics:
-    """Be one of the processes of a run, but not the one that writes."""
-    resume = None if cfg.ckpt_path is None else checkpoint_file(cfg.ckpt_path)
-    data, module = _build(cfg)
-    checkpoint = cfg.get("callbacks", {}).get("checkpoint")
-    callbacks = [instantiate(checkpoint)] if checkpoint else []
-    trainer = _trainer(cfg, Path(cfg.run_dir), callbacks, None)
-    _fit(trainer, module, data, resume)
-    _test_the_best(trainer, module, data)
-    return {}
+def _data(cfg: DictConfig, seeds: Sequence[int]) -> list[Data]:
+    """The data set of each seed, or the one of the data's own seed."""
+    make = {key: value for key, value in cfg.data.items() if key not in ("batch_size", "seed")}
+    return [instantiate(make, seed=seed) for seed in _data_seeds(cfg, seeds)]
 
 
-def _build(cfg: DictConfig) -> tuple[ToyData, MaximumLikelihood]:
-    data: ToyData = instantiate(cfg.data)
-    flows = [
-        _initial_flow(cfg, data.target.dim, seed)
-        for seed in range(cfg.seed, cfg.seed + cfg.replicates)
-    ]
-    kind: Any = MaximumLikelihood if cfg.replicates == 1 else ReplicatedLikelihood
-    module: MaximumLikelihood = kind(
-        flows[0] if cfg.replicates == 1 else Replicates(flows),
-        data.target,
-        instantiate(cfg.optimizer),
-        instantiate(cfg.schedule),
-        cfg.trainer.get("gradient_clip_val"),
-        data.batch_size,
-        cfg.compile,
-        cfg.seed,
-        run_config(cfg),
-        identity(cfg),
-    )
-    return data, module
+def _data_seeds(cfg: DictConfig, seeds: Sequence[int]) -> Sequence[int]:
+    return seeds if cfg.data.seed is None else [cfg.data.seed]
+
+
+def _initial_flow(cfg: DictConfig, data: Data, seed: int) -> Flow:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator("initialisation", seed).initial_seed())
+        return build_flow(shape=data.shape, context=data.num_context, **cfg.flow)
 
 
 def _trainer(
-    cfg: DictConfig, run_dir: Path, callbacks: Iterable[pl.Callback], logger: RunLogger | None
+    cfg: DictConfig, run: Run, logger: RunLogger | None, callers: Sequence[pl.Callback]
 ) -> pl.Trainer:
-    callbacks = [*callbacks, Interrupt()]
+    """The trainer; in a process that does not write without callbacks but the checkpoints'."""
+    chosen = {k: c for k, c in cfg.get("callbacks", {}).items() if run.writes or k == "checkpoint"}
+    callbacks = [*(instantiate(c) for c in chosen.values() if c), *callers, Interrupt()]
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         logger=logger or False,
@@ -162,7 +124,7 @@ def _trainer(
             processes.environment(),
         ],
         strategy="ddp" if processes.count(cfg) > 1 else "auto",
-        default_root_dir=run_dir,
+        default_root_dir=run.folder,
         gradient_clip_val=None,  # the module's own loop does it
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,
@@ -173,41 +135,51 @@ def _trainer(
     return trainer
 
 
-def _test_the_best(trainer: pl.Trainer, module: MaximumLikelihood, data: ToyData) -> int:
-    """Give the module its best weights, and test them; returns the epoch that they are of."""
-    best_epoch, checkpoint = torch.tensor(trainer.current_epoch), trainer.checkpoint_callback
-    if isinstance(checkpoint, Checkpoint) and checkpoint.best_weights is not None:
-        module.load_state_dict(checkpoint.best_weights)
-        best_epoch = checkpoint.best_epoch
-    trainer.test(module, datamodule=data, verbose=False)
-    return int(module.value(best_epoch))
-
-
-def _fit(
-    trainer: pl.Trainer, module: MaximumLikelihood, data: ToyData, resume: Path | None
-) -> None:
+def _fit(trainer: pl.Trainer, module: Training, run: Run) -> None:
+    """Train, and leave the module with the best weights."""
+    ended = False
     try:
         with processes.together():
-            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+            trainer.fit(module, datamodule=module.data, ckpt_path=run.resume, weights_only=True)
+        ended = True
     except (AttributeError, LookupError, RuntimeError, TypeError) as error:
-        if resume is None or module.has_started:
+        if run.resume is None or module.has_started:
             raise
-        raise ModelFileError(f"{resume}: not a checkpoint of this run ({error})") from error
+        raise ModelFileError(f"{run.resume}: not a checkpoint of this run ({error})") from error
+    finally:
+        if ended or module.has_started or run.resume is None:
+            run.metrics["epochs"] = trainer.current_epoch
+    run.metrics["seconds"] = module.seconds
 
 
-def _say_where_it_goes_on(cfg: DictConfig, resume: Path | None) -> int:
-    """Log what differs from the run of a checkpoint; returns the epochs that it has done."""
-    if resume is None:
-        log.info(f"ckpt_path={cfg.ckpt_path}: cut before its first checkpoint; starting anew")
-        return 0
-    checkpoint = read_checkpoint(resume)
-    epochs = done_epochs(checkpoint)
-    others = differences(cfg, checkpoint, decisive=False)
-    log.info(f"going on from {resume} after {epochs} epochs" + (others and f"; {others}"))
-    return epochs
-
-
-def _initial_flow(cfg: DictConfig, dim: int, seed: int) -> Flow:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator("initialisation", seed).initial_seed())
-        return build_flow(shape=dim, **cfg.flow)
+def _test_and_save(
+    cfg: DictConfig, trainer: pl.Trainer, module: Training, run: Run, logger: RunLogger
+) -> None:
+    """Test the best weights, and save, draw and log the best flow."""
+    objective, data, epochs = module.objective, module.data, trainer.current_epoch
+    module.to(trainer.strategy.root_device)
+    best_epochs = [epochs] * module.replicates.num
+    if isinstance(checkpoint := trainer.checkpoint_callback, Checkpoint):
+        best_epochs = checkpoint.restore(module) or best_epochs
+    flows = [module.replicates.flow(i) for i in range(module.replicates.num)]
+    seeds = [*_data_seeds(cfg, data.order_seeds)] * len(flows)
+    figures = [objective.test(flow, data.of(i), seeds[i]) for i, flow in enumerate(flows)]
+    best = min(range(len(flows)), key=lambda i: figures[i][module.names[1]])
+    run.metrics.update(best_epoch=best_epochs[best], **summarized(figures, best))
+    for name, figure in figures[best].items():
+        if not math.isfinite(figure):
+            raise NonFiniteError(f"{name} is {figure}; try a lower optimizer.lr")
+    flow = flows[best]
+    export.save(flow, run.folder / "flow.safetensors")
+    run.metrics["sha256"] = export.digest(flow.config, flow.state_dict())
+    words = [
+        f"{TITLES[name]} {figures[best][name]:.3f} nats" for name in TITLES if name in figures[best]
+    ]
+    logger.log_end()
+    for callback in cast(Any, trainer).callbacks:
+        if isinstance(callback, Picture):
+            title = f"best of {epochs} epochs: {', '.join(words)}"
+            callback.show(logger, epochs, flow, data.of(best), title)
+    result = {name: run.metrics[name] for name in TITLES if name in run.metrics}
+    result |= {f"{name}_best": run.metrics[name] for name in module.names}
+    logger.log_result(*hparams(cfg), result, epochs)

@@ -1,15 +1,16 @@
 """What TensorBoard gets: scalars, pictures, the configuration and an HParams entry."""
 
+import shutil
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch.loggers import Logger
 from matplotlib.figure import Figure
-from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
-from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import (
@@ -22,33 +23,44 @@ from torch.utils.tensorboard import FileWriter, SummaryWriter
 from flowlab.painter import Painter
 from flowlab.runs.directory import EVENT_FILES
 
+RESULT = ".result"  # how the name of the event file ends that has what a run ends with
 IMAGE_SIZE = {"height": 500, "width": 1000, "colorspace": 4}
 
 
 class RunLogger(Logger):
-    """Writes one event file into the run directory, and the last of each picture into plots/.
+    """Writes event files into the run directory, and the last of each picture into plots/.
 
-    The horizontal axis counts finished epochs: 0 is before the training. A run that goes on with
-    another takes over the curves of its first `epochs`, and the pictures of the first `drawn`.
+    The horizontal axis counts finished epochs: 0 is before the training. `config`, as YAML, is
+    shown as text. A run that goes on with one in the directory `before` adds a file that has
+    TensorBoard forget what it had from `next_epoch` on; from another directory it takes the files
+    along. What a run ends with has a file of its own, `*.result`, left out when it goes on.
     """
 
-    def __init__(self, run_dir: Path, before: Path | None = None, epochs: int = 0, drawn: int = 0):
+    def __init__(self, run_dir: Path, config: str, before: Path | None, next_epoch: int):
         super().__init__()
         self.run_dir = run_dir
         self.start_time = time.time()
-        replaced = sorted(run_dir.glob(EVENT_FILES))
-        history = sorted(before.glob(EVENT_FILES)) if before is not None else []
-        self.writer = SummaryWriter(run_dir)
-        for event in _history(history, epochs, drawn):
-            self._file_writer.event_writer.add_event(event)
-        self.writer.flush()
-        for path in replaced:
+        for path in sorted(run_dir.glob(f"{EVENT_FILES}{RESULT}")):
             path.unlink()
+        if before is not None and before != run_dir.resolve():
+            for path in sorted(before.glob(EVENT_FILES)):
+                if not path.name.endswith(RESULT):
+                    shutil.copyfile(path, run_dir / path.name)
+        self.writer = SummaryWriter(run_dir, purge_step=None if before is None else next_epoch)
+        self.ended = False
         self.painter = Painter()
         self.unwritten: dict[str, float] = {}
-        self.writer.add_custom_scalars(
-            {"NLL": {"training and validation": ["Multiline", ["train/nll", "val/nll"]]}}
-        )
+        self.writer.add_text("config", "    " + config.replace("\n", "\n    "), next_epoch)
+        tags = [f"^{split}/(?!.*_best$)" for split in ("train", "val")]
+        layout = {"loss": {"training and validation": ["Multiline", tags]}}
+        self.writer.add_custom_scalars(layout)
+
+    def __enter__(self) -> "RunLogger":
+        return self
+
+    def __exit__(self, kind: object, *args: Any) -> None:
+        with suppress(Exception) if kind else nullcontext():  # the first error is the one to tell
+            self.close()
 
     @property
     def name(self) -> str:
@@ -71,16 +83,16 @@ class RunLogger(Logger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any) -> None:
         """Nothing: hyperparameters are written once, with their result, by `log_result`."""
 
-    def log_config(self, yaml: str) -> None:
-        """Write the whole configuration as text."""
-        self.writer.add_text("config", "    " + yaml.replace("\n", "\n    "))
-
     def log_picture(self, name: str, epoch: int, plot: Callable[..., Figure], *args: Any) -> None:
         """Draw plot(*args) in the background, for plots/<name>.png and for the slider of `name`."""
         path = self.run_dir / "plots" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
-        self.painter.paint((name, epoch), path, plot, *args)
+        self.painter.paint((name, epoch, self.ended), path, plot, *args)
         self._add_finished_pictures()
+
+    def log_end(self) -> None:
+        """Say that what comes from now on is the result."""
+        self.ended = True
 
     def log_result(
         self,
@@ -94,8 +106,9 @@ class RunLogger(Logger):
         Runs of the same trial share a row, whose details name them. There is no experiment entry,
         so that TensorBoard collects the columns from all runs that it sees.
         """
+        self._add_finished_pictures(wait=True)
         for tag, metric in metrics.items():
-            self.writer.add_scalar(tag, metric, epoch)
+            self._result_writer.add_scalar(tag, metric, epoch)
         start = SessionStartInfo(group_name=trial, start_time_secs=self.start_time)
         for key, value in config.items():
             kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
@@ -113,39 +126,31 @@ class RunLogger(Logger):
         self.writer.flush()
 
     def close(self) -> None:
-        """Close the event file after the last picture."""
+        """Close the event files after the last picture."""
         try:
             self._add_finished_pictures(wait=True)
         finally:
             self.painter.cancel()
             self.writer.close()
+            if "_result_writer" in self.__dict__:
+                self._result_writer.close()
+
+    @cached_property
+    def _result_writer(self) -> SummaryWriter:
+        # not before the last of the training, for TensorBoard reads one file after the other
+        return SummaryWriter(self.run_dir, filename_suffix=RESULT)
 
     def _add_finished_pictures(self, wait: bool = False) -> None:
-        for (name, epoch), png in self.painter.finished(wait):
+        for (name, epoch, of_the_end), png in self.painter.finished(wait):
             image = Summary.Image(encoded_image_string=png, **IMAGE_SIZE)
-            self._add(Summary.Value(tag=name, image=image), epoch)
+            value = Summary.Value(tag=name, image=image)
+            _add(self._result_writer if of_the_end else self.writer, value, epoch)
 
     def _add_hparams(self, tag: str, **info: SessionStartInfo | SessionEndInfo) -> None:
         plugin_data = metadata.create_summary_metadata(HParamsPluginData(**info))
-        self._add(Summary.Value(tag=tag, metadata=plugin_data, tensor=metadata.NULL_TENSOR))
-
-    def _add(self, value: Summary.Value, step: int | None = None) -> None:
-        self._file_writer.add_summary(Summary(value=[value]), step)
-
-    @property
-    def _file_writer(self) -> FileWriter:
-        return cast(FileWriter, self.writer.file_writer)
+        value = Summary.Value(tag=tag, metadata=plugin_data, tensor=metadata.NULL_TENSOR)
+        _add(self._result_writer, value)
 
 
-def _history(files: list[Path], epochs: int, drawn: int) -> Iterator[Event]:
-    """The curves and pictures of a run's first epochs, each point once; not its final results."""
-    last, seen = {"simple_value": epochs, "image": drawn}, set()
-    for path in files:
-        for event in LegacyEventFileLoader(str(path)).Load():
-            for value in event.summary.value:
-                result = value.tag.startswith("test/") or value.tag.endswith("_best")
-                point = (value.tag, event.step)
-                kept = event.step <= last.get(str(value.WhichOneof("value")), -1)
-                if kept and not result and point not in seen:
-                    seen.add(point)
-                    yield event
+def _add(writer: SummaryWriter, value: Summary.Value, step: int | None = None) -> None:
+    cast(FileWriter, writer.file_writer).add_summary(Summary(value=[value]), step)

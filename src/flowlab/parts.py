@@ -18,6 +18,7 @@ from flowlab.targets import TARGETS
 
 LIGHTNINGS = ("EarlyStopping", "LearningRateMonitor")  # its callbacks that do here what they say
 PARTIAL = ("optimizer", "schedule")
+OF_ALL_DATA = ("batch_size", "seed")  # keys that are not the data set's own
 
 
 def check_parts(cfg: DictConfig) -> None:
@@ -25,15 +26,17 @@ def check_parts(cfg: DictConfig) -> None:
 
     Raises ConfigError.
     """
-    for group in ("data", "optimizer", "schedule", "trainer"):
+    for group in ("data", "objective", "optimizer", "schedule", "trainer"):
         _check_part(group, cfg[group])
     for name, values in cfg.get("callbacks", {}).items():
         if values is not None:
             _check_callback(f"callbacks.{name}", values, processes.count(cfg))
-    target = cfg.data.get("target")
-    if target not in TARGETS:
-        raise ConfigError(f"data.target={target}: no such; available: {', '.join(TARGETS)}")
-    _check_size(cfg, TARGETS[target].dim)
+    dim = 2  # of data whose shape is not known before they are there
+    if "target" in cfg.data:
+        if (target := cfg.data.target) not in TARGETS:
+            raise ConfigError(f"data.target={target}: no such; available: {', '.join(TARGETS)}")
+        dim = TARGETS[target].dim
+    _check_size(cfg, dim)
 
 
 def _check_part(group: str, values: Any) -> Any:
@@ -47,12 +50,14 @@ def _check_part(group: str, values: Any) -> Any:
         raise ConfigError(f"{group}._target_={values['_target_']}: {error}") from error
     known = [p.name for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     private = ["_target_", "_partial_"] if group in PARTIAL else ["_target_"]
+    private += OF_ALL_DATA if group == "data" else ()
     for key in map(str, values):
         if key not in known + private and len(known) == len(parameters):
             hint = near(key, dict.fromkeys(known)) or f"available: {', '.join(known)}"
             raise ConfigError(f"{group}.{key}: no such key; {hint}")
-    for key in private if group in PARTIAL else known:
-        if key not in values and (key in private or parameters[key].default is inspect._empty):
+    needed = [key for key in known if parameters[key].default is inspect._empty]
+    for key in private if group in PARTIAL else [*private, *needed]:
+        if key not in values:
             raise ConfigError(f"{group}.{key}: missing")
     return part
 

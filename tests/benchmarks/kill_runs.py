@@ -29,8 +29,7 @@ EXIT_CODES = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
 
 def result(run: Path) -> dict[str, Any]:
     """All that must be equal between two runs of one configuration."""
-    (events,) = run.glob("events.out.tfevents.*")
-    scalars = EventAccumulator(str(events), size_guidance={"scalars": 0}).Reload()
+    scalars = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
     curves = {
         tag: [(event.step, event.value) for event in scalars.Scalars(tag)]
         for tag in scalars.Tags()["scalars"]

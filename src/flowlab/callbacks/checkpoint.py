@@ -16,12 +16,12 @@ from torch.utils._pytree import tree_map_only
 
 from flowlab.errors import ModelFileError
 from flowlab.files import write_whole
-from flowlab.runs.checkpoints import FORMAT, read_checkpoint, to_bytes
-from flowlab.training.module import MaximumLikelihood
+from flowlab.runs.checkpoints import FORMAT, forget, read_checkpoint, to_bytes
+from flowlab.training.module import Training
 
 
 class Checkpoint(callbacks.Checkpoint):
-    """Saves last.ckpt after every epoch, and best.ckpt when `val/nll` is the lowest so far.
+    """Saves last.ckpt after every epoch, and best.ckpt when the validation loss is lowest.
 
     Of replicates each has its best weights, and best.ckpt is saved with each of them.
 
@@ -32,7 +32,7 @@ class Checkpoint(callbacks.Checkpoint):
     def __init__(self, every_n_train_steps: int | None):
         self.every_n_train_steps = every_n_train_steps
         self.last_step = 0
-        self.best_nll, self.best_epoch = torch.tensor(math.inf), torch.tensor(0)
+        self.best_loss, self.best_epoch = torch.tensor([math.inf]), torch.tensor([0])
         self.best_weights: dict[str, Tensor] | None = None
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
@@ -56,34 +56,41 @@ class Checkpoint(callbacks.Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
     ) -> None:
-        step, n = cast(MaximumLikelihood, module).step, self.every_n_train_steps
+        step, n = cast(Training, module).step, self.every_n_train_steps
         if n is not None and step // n > self.last_step // n and not trainer.is_last_batch:
             trainer.save_checkpoint(self.last)
         self.last_step = step
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        nll, weights = cast(MaximumLikelihood, module).val_nll, module.state_dict()
-        better = nll < self.best_nll.to(nll)  # of replicates each by itself
+        training = cast(Training, module)
+        loss = torch.tensor(training.history[training.names[1]][-1])
+        better, weights = loss < self.best_loss, module.state_dict()
         if better.any():
             before = weights if self.best_weights is None else self.best_weights
-            self.best_weights = {k: _where(better, weights[k], before[k]) for k in weights}
-            self.best_nll = _where(better, nll, self.best_nll)
-            self.best_epoch = _where(
-                better, torch.tensor(trainer.current_epoch + 1), self.best_epoch
-            )
+            each = (better if len(better) > 1 else better[0]).to(training.device)  # by itself
+            self.best_weights = {k: _where(each, weights[k], before[k]) for k in weights}
+            self.best_loss = torch.where(better, loss, self.best_loss)
+            self.best_epoch = torch.where(better, trainer.current_epoch + 1, self.best_epoch)
         trainer.save_checkpoint(self.last)
         if better.any() and trainer.is_global_zero:
             cast(PatientIO, trainer.strategy.checkpoint_io).save_again(self.best)
 
+    def restore(self, training: Training) -> list[int]:
+        """Give the flows their best weights; returns the epochs that these are of, if there are."""
+        if self.best_weights is None:
+            return []
+        training.load_state_dict(self.best_weights)
+        return [int(epoch) for epoch in self.best_epoch]
+
     def state_dict(self) -> dict[str, Any]:
         return {
-            "best_nll": self.best_nll,
+            "best_loss": self.best_loss,
             "best_epoch": self.best_epoch,
             "best_weights": self.best_weights,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_nll, self.best_epoch = state_dict["best_nll"], state_dict["best_epoch"]
+        self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]
         self.best_weights = state_dict["best_weights"]
 
 
@@ -94,7 +101,7 @@ def _epochs(path: Path) -> int:
 def _where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """torch.where for a condition () or (R,), and x and y of more dimensions after it."""
     condition = condition[(..., *(None,) * (x.dim() - condition.dim()))]
-    return torch.where(condition, x.to(condition.device), y.to(condition.device))
+    return torch.where(condition, x, y.to(x.device))
 
 
 class PatientIO(TorchCheckpointIO):
@@ -127,7 +134,9 @@ class PatientIO(TorchCheckpointIO):
         self.waiting[path] = self.newest
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return read_checkpoint(Path(path))
+        checkpoint = read_checkpoint(Path(path))
+        forget()
+        return checkpoint
 
     def flush(self) -> None:
         """Write all that waits, each file whole or not at all."""

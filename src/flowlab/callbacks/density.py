@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 
 from flowlab.callbacks.picture import Drawing, Picture
+from flowlab.data import Data
 from flowlab.flows import Flow
 from flowlab.plots import plane
-from flowlab.training.data import ToyData
 
 
 class Density(Picture):
@@ -17,14 +17,15 @@ class Density(Picture):
         super().__init__(every_n_epochs)
         self.resolution = resolution
 
-    def suits(self, data: ToyData) -> bool:
-        return data.target.dim == 2
+    def suits(self, data: Data) -> bool:
+        return data.shape == (2,) and not data.num_context and data.truth is not None
 
-    def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
-        axis = torch.linspace(-data.target.extent, data.target.extent, self.resolution)
+    def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:
+        assert data.truth is not None
+        axis = torch.linspace(-data.extent, data.extent, self.resolution)
         x = torch.cartesian_prod(axis, axis).reshape(self.resolution, self.resolution, 2)
         x = x.transpose(0, 1)  # rows along x2, as matplotlib has it
         learned = flow.log_prob(x.to(flow.base.loc)).exp().cpu().numpy()
-        true = data.target.log_prob(x).exp().numpy()
+        true = data.truth.log_prob(x).exp().numpy()
         yield "density", plane.density, axis.numpy(), learned, true
         yield "surface", plane.surface, axis.numpy(), learned, true

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 
 from flowlab.callbacks.picture import Drawing, Picture
+from flowlab.data import Data
 from flowlab.flows import Flow
 from flowlab.plots import plane
-from flowlab.training.data import ToyData
 
 
 class Grid(Picture):
@@ -17,12 +17,12 @@ class Grid(Picture):
         super().__init__(every_n_epochs)
         self.num_lines = num_lines
 
-    def suits(self, data: ToyData) -> bool:
-        return data.target.dim == 2
+    def suits(self, data: Data) -> bool:
+        return data.shape == (2,) and not data.num_context
 
-    def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
+    def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:
         across, along = torch.linspace(-3, 3, self.num_lines), torch.linspace(-3, 3, 200)
         vertical = torch.stack(torch.meshgrid(across, along, indexing="ij"), dim=-1)
         u = torch.stack((vertical, vertical.flip(-1)))
         x, _ = flow.inverse(u.to(flow.base.loc))
-        yield "grid", plane.grid, u.numpy(), x.cpu().numpy(), data.target.extent
+        yield "grid", plane.grid, u.numpy(), x.cpu().numpy(), data.extent

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from flowlab.callbacks.picture import Drawing, Picture
+from flowlab.data import Data
 from flowlab.flows import Flow
 from flowlab.plots import table
-from flowlab.training.data import ToyData
 
 
 class Latents(Picture):
     """Histograms of the coordinates of u = f(x) for the validation points, against N(0, 1)."""
 
-    def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
-        u, _ = flow(data.val.to(flow.base.loc))
+    def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:
+        u, _ = flow(*data.val.map(lambda t: t.to(flow.base.loc)))
         yield "latents", table.latents, u.cpu().numpy()

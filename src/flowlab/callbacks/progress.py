@@ -1,7 +1,6 @@
 """Where the training is, at no cost: a progress bar, or lines in the log where nobody watches."""
 
 import logging
-import math
 import time
 from typing import Any, cast
 
@@ -9,7 +8,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
-from flowlab.training.module import MaximumLikelihood
+from flowlab.training.module import Training
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +16,7 @@ FIRST, EVERY = 5.0, 10.0  # seconds from the start to the first line, and from l
 
 
 class Progress(Callback):
-    """One bar over all steps, with the NLL of the last epoch; without a terminal a line at times.
+    """One bar over all steps, with the last epoch's losses; without a terminal a line at times.
 
     Time left is counted from the end of the first chunk of batches on, for what comes before it,
     compiling above all, comes but once.
@@ -26,11 +25,10 @@ class Progress(Callback):
     bar = tqdm(disable=True)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        data = cast(Any, trainer).datamodule
-        steps = math.ceil(data.train.shape[-2] / data.batch_size)
+        training = cast(Training, module)
         self.bar = tqdm(
-            total=cast(int, trainer.max_epochs) * steps,
-            initial=cast(MaximumLikelihood, module).step,
+            total=cast(int, trainer.max_epochs) * training.data.steps_per_epoch,
+            initial=training.step,
             unit="step",
             disable=None,
             dynamic_ncols=True,
@@ -41,7 +39,7 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
     ) -> None:
-        now, step = time.monotonic(), cast(MaximumLikelihood, module).step
+        now, step = time.monotonic(), cast(Training, module).step
         self.bar.update(step - self.bar.n)
         self.first = self.first or (now, step)
         if self.bar.disable and now >= self.due:
@@ -50,7 +48,7 @@ class Progress(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.bar.set_description(f"epoch {trainer.current_epoch + 1}", refresh=False)
-        self.bar.set_postfix(_nll(module), refresh=False)
+        self.bar.set_postfix(_losses(module), refresh=False)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.bar.close()
@@ -59,10 +57,10 @@ class Progress(Callback):
         self.bar.close()
 
     def _line(self, trainer: pl.Trainer, module: pl.LightningModule, now: float) -> str:
-        step, total = cast(MaximumLikelihood, module).step, self.bar.total
+        step, total = cast(Training, module).step, self.bar.total
         words = [f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"]
         words.append(f"step {step} of {total}")
-        words += [f"{k} {value:.3f}" for k, value in _nll(module).items() if math.isfinite(value)]
+        words += [f"{name} {value:.3f}" for name, value in _losses(module).items()]
         start, first_step = cast(tuple[float, int], self.first)
         if step > first_step:
             left = (now - start) / (step - first_step) * (total - step)
@@ -70,7 +68,9 @@ class Progress(Callback):
         return ", ".join(words)
 
 
-def _nll(module: pl.LightningModule) -> dict[str, float]:
-    """The NLL of the epoch that ended last, of replicates their mean."""
-    module = cast(MaximumLikelihood, module)
-    return {"train/nll": float(module.train_nll.mean()), "val/nll": float(module.val_nll.mean())}
+def _losses(module: pl.LightningModule) -> dict[str, float]:
+    """Those of the epoch that ended last, of replicates their mean; none before the first."""
+    epochs, *columns = cast(Training, module).history.items()
+    if len(epochs[1]) == 1:
+        return {}
+    return {name: sum(values[-1]) / len(values[-1]) for name, values in columns}

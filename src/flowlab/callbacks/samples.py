@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import torch
 
 from flowlab.callbacks.picture import Drawing, Picture
+from flowlab.data import Data
 from flowlab.flows import Flow
 from flowlab.plots import plane, table
 from flowlab.rng import generator
-from flowlab.training.data import ToyData
 
 
 class Samples(Picture):
@@ -24,13 +24,13 @@ class Samples(Picture):
         super().__init__(every_n_epochs)
         self.num_samples = num_samples
 
-    def draw(self, flow: Flow, data: ToyData) -> Iterator[Drawing]:
-        u = torch.randn(self.num_samples, *flow.shape, generator=generator("callbacks/samples"))
-        x, _ = flow.inverse(u.to(flow.base.loc))
-        held_out = data.val[: self.num_samples].cpu().numpy()
-        drawn, modes = x.cpu().numpy(), getattr(data.target, "modes", None)
-        modes = None if modes is None else modes.numpy()
+    def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:
+        held_out, context = data.val.map(lambda t: t[: self.num_samples].to(flow.base.loc))
+        u = torch.randn(held_out.shape, generator=generator("callbacks/samples"))
+        x, _ = flow.inverse(u.to(flow.base.loc), context)
+        modes = getattr(data.truth, "modes", None)
+        arrays = (x.cpu().numpy(), held_out.cpu().numpy(), None if modes is None else modes.numpy())
         if flow.shape == (2,):
-            yield "samples", plane.samples, drawn, held_out, modes, data.target.extent
+            yield "samples", plane.samples, *arrays, data.extent
         else:
-            yield "samples", table.pairs, drawn, held_out, modes
+            yield "samples", table.pairs, *arrays

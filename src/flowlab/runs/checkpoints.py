@@ -5,6 +5,7 @@ import io
 import math
 import os
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 from flowlab.errors import ConfigError, ModelFileError
 from flowlab.runs.directory import RUN_FILES, listed, strangers
 
-FORMAT = 3
+FORMAT = 4
 
 
 def checkpoint_file(ckpt_path: Any) -> Path | None:
@@ -67,7 +68,8 @@ def seal(archive: bytes) -> bytes:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint, plain containers and tensors only, on the CPU.
 
-    Raises ModelFileError, naming another checkpoint that is whole, if this one is damaged, foreign
+    The last one that was read is kept until `forget`, for all who ask in a resume. Raises
+    ModelFileError, naming another checkpoint that is whole, if this one is damaged, foreign
     or made to run code, and ConfigError where the environment switches torch's protection off.
     """
     if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
@@ -75,7 +77,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set: it lets checkpoints run code; unset it"
         )
     try:
-        return _read(path)
+        stat = path.stat()
+        return _read_once(path, stat.st_mtime_ns, stat.st_size)
     except Exception as error:  # whatever the damage happens to trip over
         reason = " ".join(str(error).split())[:200]
         message = f"{path}: damaged, or no checkpoint of flowlab ({reason})"
@@ -85,10 +88,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ModelFileError(message) from error
 
 
+def forget() -> None:
+    """Keep no checkpoint any more: the training has it."""
+    _read_once.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _read_once(path: Path, modified: int, size: int) -> dict[str, Any]:
+    return _read(path)
+
+
 def _read(path: Path) -> dict[str, Any]:
     content = path.read_bytes()
     if hashlib.sha256(content[:-64]).hexdigest().encode() != content[-64:]:
-        raise ValueError("its SHA-256 does not match")
+        raise ValueError("its SHA-256 does not match, or it is of version 0.1, which had none")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = archive.infolist()
     # torch unpacks a bomb, and leaves memory as it is for what passes as a folder

@@ -6,16 +6,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from flowlab import processes
 from flowlab.errors import FlowlabError, OutputError
 from flowlab.files import write_whole
-from flowlab.runs.directory import claim, release
+from flowlab.runs.checkpoints import checkpoint_file
+from flowlab.runs.directory import claim, holds_run, release, run_of
 from flowlab.runs.provenance import provenance
+from flowlab.runs.resume import say_where_it_goes_on
 from flowlab.runs.summary import summary
 
 log = logging.getLogger(__name__)
@@ -23,18 +26,39 @@ log = logging.getLogger(__name__)
 Metrics = dict[str, Any]
 
 
-@contextmanager
-def open_run(cfg: DictConfig) -> Iterator[tuple[Path, Metrics]]:
-    """The directory of a run, and the figures that metrics.json is going to have.
+class Run(NamedTuple):
+    """A run on the disk."""
 
-    Whatever ends the run, they are written, with its status. Raises OutputError for a directory
-    that is another's or cannot be written to, and SystemExit with 130 or 143 after a signal.
+    folder: Path
+    metrics: Metrics  # that metrics.json is going to have
+    before: Path | None  # the directory of the run that it goes on with
+    resume: Path | None  # and its checkpoint, if it has one yet
+    epochs: int  # that were done before
+    writes: bool  # whether this process does, and not another of the run's
+
+
+@contextmanager
+def open_run(cfg: DictConfig) -> Iterator[Run]:
+    """The directory of a run, for the time that it takes.
+
+    Whatever ends the run, its metrics are written, with its status. Raises OutputError for a
+    directory that is another's or cannot be written to, and SystemExit with 130 or 143 after a
+    signal. Of several processes all but the first write nothing.
     """
     run_dir = Path(str(cfg.run_dir))
+    before = resume = None
+    if cfg.ckpt_path is not None:
+        before, resume = run_of(Path(str(cfg.ckpt_path))), checkpoint_file(cfg.ckpt_path)
+    if not processes.is_first():
+        yield Run(run_dir, {}, before, resume, 0, writes=False)
+        return
     claim(run_dir, cfg.ckpt_path)
     metrics: Metrics = {"status": "failed", "seed": cfg.seed, "environment": provenance()}
     try:
-        yield run_dir, metrics
+        epochs = 0 if before is None else say_where_it_goes_on(cfg, resume)
+        if before is not None and before != run_dir.resolve() and holds_run(before):
+            metrics["resumed_from"] = os.path.relpath(before, run_dir)
+        yield Run(run_dir, metrics, before, resume, epochs, writes=True)
         metrics["status"] = "completed"
         _write(metrics, run_dir)
     except BaseException as error:

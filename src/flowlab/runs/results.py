@@ -14,7 +14,7 @@ from flowlab.runs.settings import follows, resolved, settings_of, short, text, t
 
 KL, NLL, RANK = "test/kl", "test/nll", "val/nll"
 MEASURES = (RANK, NLL, "params", "seconds")  # of every completed run; the KL of those with a truth
-SIZES = ("num_", "batch_size", "seed", "order_seed", "replicates")  # of data from one distribution
+SIZES = ("num_", "batch_size", "seed")  # of data from one distribution
 
 
 class Run(NamedTuple):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from flowlab.export import load
 from flowlab.runs.checkpoints import checkpoint_file, done_epochs, read_checkpoint
 from flowlab.runs.directory import run_of
 
+log = logging.getLogger(__name__)
+
 # what makes another flow, other data, another order of them, or another state of the optimizer
 DECISIVE = ("num_flows", "num_hidden", "seed", "replicates", "flow.", "data.", "optimizer.")
-# but no state depends on these; `MaximumLikelihood.on_train_start` takes them over
+# but no state depends on these; `Training.on_train_start` takes them over
 TAKEN_OVER = tuple(f"optimizer.{key}" for key in ("lr", "betas", "eps", "weight_decay"))
 
 
@@ -54,7 +57,9 @@ def check_resume(cfg: DictConfig) -> None:
     run_dir = run_of(path)
     finished, done = finished_epochs(run_dir), done_epochs(checkpoint)
     asked = cfg.trainer.max_epochs
-    others = differences(cfg, checkpoint, decisive=False, but=("trainer.max_epochs", "callbacks."))
+    others = differences(
+        cfg, checkpoint, decisive=False, but=("trainer.max_epochs", "callbacks.", "pictures.")
+    )
     if max(finished, done) >= asked and others:
         raise ConfigError(
             f"ckpt_path={cfg.ckpt_path}: trained to its end with other settings: {others}; "
@@ -67,6 +72,18 @@ def check_resume(cfg: DictConfig) -> None:
         )
     if done > asked:
         raise ConfigError(f"trainer.max_epochs={asked}: {path} already has more epochs")
+
+
+def say_where_it_goes_on(cfg: DictConfig, resume: Path | None) -> int:
+    """Log what differs from the run of a checkpoint; returns the epochs that it has done."""
+    if resume is None:
+        log.info(f"ckpt_path={cfg.ckpt_path}: cut before its first checkpoint; starting anew")
+        return 0
+    checkpoint = read_checkpoint(resume)
+    epochs = done_epochs(checkpoint)
+    others = differences(cfg, checkpoint, decisive=False)
+    log.info(f"going on from {resume} after {epochs} epochs" + (others and f"; {others}"))
+    return epochs
 
 
 def finished_epochs(run_dir: Path) -> int:

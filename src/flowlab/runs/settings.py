@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from flowlab.config import INCIDENTAL, flatten
 
 # `INCIDENTAL` is where a run is; threads change no result, and over seeds results are averaged
-NO_SETTING = (*INCIDENTAL, "seed", "replicates", "num_threads", "sweep")
+NO_SETTING = (*INCIDENTAL, "seed", "replicates", "num_threads", "pictures.", "sweep")
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:

@@ -9,18 +9,17 @@ from typing import Any
 
 def summary(metrics: dict[str, Any], run_dir: Path) -> str:
     """The table that a run ends with, and how to look at it."""
-    run = Path(os.path.relpath(run_dir))
-    kl_error, note = metrics["test/kl_error"], ""
-    if "replicates" in metrics:
-        kl_error = metrics["test/kl_stderr"]
-        note = f", mean and standard error of {len(metrics['replicates']['test/kl'])} replicates"
-    rows = {
-        "test NLL": _with_error(metrics["test/nll"], metrics["test/nll_stderr"]) + note,
-        "entropy": f"{metrics['test/entropy']:.4f} nats",
-        "KL": _with_error(metrics["test/kl"], kl_error) + note,
-    }
-    if "replicates" in metrics:
-        rows["best KL"] = f"{metrics['test/kl_best']:.4f} nats, by val/nll"
+    run, replicates, note = Path(os.path.relpath(run_dir)), metrics.get("replicates"), ""
+    if replicates:
+        note = f", mean and standard error of {len(replicates['test/nll'])} replicates"
+    rows = {"test NLL": _with_error(metrics["test/nll"], metrics["test/nll_stderr"]) + note}
+    if "test/kl" in metrics:
+        error = metrics["test/kl_stderr" if replicates else "test/kl_error"]
+        rows["entropy"] = f"{metrics['test/entropy']:.4f} nats"
+        rows["KL"] = _with_error(metrics["test/kl"], error) + note
+    if replicates:
+        name, best = "KL" if "test/kl" in metrics else "NLL", metrics["best_replicate"]
+        rows[f"best {name}"] = f"{replicates[f'test/{name.lower()}'][best]:.4f} nats, by val/nll"
     rows |= {
         "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}",
         "parameters": f"{metrics['params']}",

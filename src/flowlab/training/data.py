@@ -1,136 +1,96 @@
-"""The data: points drawn from a target, and batches of them."""
+"""The batches of a training, as indices of points, in an order that a resumed run has again."""
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
+from flowlab.data import Data, Points
 from flowlab.rng import generator
-from flowlab.targets import TARGETS
 
-EVAL_BATCH_SIZE = 10_000
 CHUNK_SIZE = 2048
+EVAL_SIZE = 65_536  # points of all replicates together
 
 
-class ToyData(pl.LightningDataModule):
-    """Training, validation and test points drawn from a known target: (N, D) each.
+class DataModule(pl.LightningDataModule):
+    """Hands out the points of a data set, or of one for each replicate, on the trainer's device.
 
-    Each split has a generator of its own, from (seed, split), so that changing the number of
-    training points leaves the test points alone. Without a seed the points follow `order_seed`, and
-    replicates have points of their own, (replicates, N, D), as the runs of their seeds do.
+    What the training gets is a chunk of about `CHUNK_SIZE` indices, (n,) or (R, n) for R
+    replicates, for several batches; `take` looks them up. Each epoch's order is drawn from
+    (order_seed, epoch), so that a resumed run goes on with the order that it would have had.
 
-    What the training gets is a chunk of batches, of about `CHUNK_SIZE` points, as one tensor, cut
-    out of the whole; each epoch's order is drawn from (order_seed, epoch), so that a resumed run
-    goes on with the order that it would have had. All points are on the device of the trainer, if
-    there is one.
-
-    Raises ValueError for a target that is not in `TARGETS`.
+    All data sets have the same shape and numbers of points.
     """
 
-    def __init__(
-        self,
-        target: str,
-        num_train: int,
-        num_val: int,
-        num_test: int,
-        batch_size: int,
-        seed: int | None,
-        order_seed: int,
-        replicates: int = 1,
-    ):
+    def __init__(self, sets: Sequence[Data], batch_size: int, order_seeds: Sequence[int]):
         super().__init__()
-        if target not in TARGETS:
-            raise ValueError(f"unknown target {target!r}; available: {', '.join(TARGETS)}")
-        self.target = TARGETS[target]()
+        self.sets = sets
         self.batch_size = batch_size
-        self.order_seeds = range(order_seed, order_seed + replicates)
-        self.seeds = self.order_seeds if seed is None else [seed]
-        self.train, self.val, self.test = (
-            self._draw(n, [generator(f"data/{split}", seed) for seed in self.seeds])
-            for split, n in (("train", num_train), ("val", num_val), ("test", num_test))
-        )
+        self.order_seeds = order_seeds
+        self.train = _stacked([data.train for data in sets])
+        self.val = _stacked([data.val for data in sets])
+        self.num_train, self.num_val = len(sets[0].train.x), len(sets[0].val.x)
+        self.steps_per_epoch = math.ceil(self.num_train / batch_size)
 
-    def _draw(self, n: int, generators: Sequence[Generator]) -> Tensor:
-        """N points from each generator: (n, D) from one, (R, n, D) from several."""
-        points = [self.target.sample(n, g) for g in generators]
-        return points[0] if len(points) == 1 else torch.stack(points)
-
-    def fresh(self) -> Callable[[int], Tensor]:
-        """A function that draws n further points, of each replicate's own; none of them twice."""
-        generators = [generator("data/fresh", seed) for seed in self.seeds]
-        return lambda n: self._draw(n, generators)
-
-    def of_replicate(self, index: int) -> "ToyData":
-        """The data as one of the replicates has them: points (N, D)."""
-        if self.train.dim() == 2:
-            return self
-        one = copy.copy(self)
-        one.train, one.val, one.test = (x[index] for x in (self.train, self.val, self.test))
-        return one
+    def of(self, replicate: int) -> Data:
+        """The data of a replicate; all have the only set, if there is but one."""
+        return self.sets[replicate % len(self.sets)]
 
     def setup(self, stage: str) -> None:
         device = cast(pl.Trainer, self.trainer).strategy.root_device
-        self.train, self.val, self.test = (x.to(device) for x in (self.train, self.val, self.test))
+        self.train, self.val = (p.map(lambda t: t.to(device)) for p in (self.train, self.val))
 
-    def train_dataloader(self) -> "Batches":
-        num_batches = max(1, CHUNK_SIZE // self.batch_size)
-        return Batches(self.train, num_batches * self.batch_size, self._position)
+    def train_dataloader(self) -> "Indices":
+        size = max(1, CHUNK_SIZE // self.batch_size) * self.batch_size
+        return Indices(self.num_train, size, self._rest_of_epoch)
 
-    def val_dataloader(self) -> "Batches":
-        return Batches(self.val, EVAL_BATCH_SIZE)
+    def val_dataloader(self) -> "Indices":
+        return Indices(self.num_val, self.eval_size, lambda: torch.arange(self.num_val))
 
-    def test_dataloader(self) -> "Batches":
-        return Batches(self.test, EVAL_BATCH_SIZE)
+    @property
+    def eval_size(self) -> int:
+        """How many points of each replicate are evaluated at once."""
+        return max(1, EVAL_SIZE // len(self.order_seeds))
 
-    def _position(self) -> tuple[Tensor, int]:
-        trainer = cast(pl.Trainer, self.trainer)
-        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        return self.order(trainer.current_epoch), done
+    def take(self, points: Points, index: Tensor) -> Points:
+        """Points at indices (n,) or (R, n)."""
+        if len(self.sets) == 1:
+            return points.map(lambda t: t[index])
+        if index.dim() == 1:
+            return points.map(lambda t: t[:, index])
+        rows = torch.arange(len(index), device=index.device).unsqueeze(1)
+        return points.map(lambda t: t[rows, index])
 
     def order(self, epoch: int) -> Tensor:
-        """The order in which an epoch visits the training points: (num_train,).
-
-        With several replicates (replicates, num_train), as the seeds from order_seed on have them.
-        """
+        """The order in which an epoch visits the training points: (N,), or (R, N)."""
         generators = (generator("order", seed, epoch) for seed in self.order_seeds)
-        orders = [torch.randperm(self.train.shape[-2], generator=g) for g in generators]
+        orders = [torch.randperm(self.num_train, generator=g) for g in generators]
         return orders[0] if len(orders) == 1 else torch.stack(orders)
 
+    def _rest_of_epoch(self) -> Tensor:
+        epoch, done = divmod(cast(Any, self.trainer).lightning_module.step, self.steps_per_epoch)
+        return self.order(epoch)[..., done * self.batch_size :]
 
-class Batches:
-    """Slices of a tensor, (..., batch_size, D) each and the last maybe shorter.
 
-    `position` gives the order of an epoch, or several, and how many batches are done already.
-    """
+class Indices:
+    """Chunks of an order of points, (..., size) each and the last maybe shorter."""
 
-    def __init__(
-        self,
-        points: Tensor,
-        batch_size: int,
-        position: Callable[[], tuple[Tensor, int]] | None = None,
-    ):
-        self.points = points
-        self.batch_size = batch_size
-        self.position = position
+    def __init__(self, num: int, size: int, order: Callable[[], Tensor]):
+        self.num, self.size, self.order = num, size, order
 
     def __len__(self) -> int:
-        return math.ceil(self.points.shape[-2] / self.batch_size)
+        return math.ceil(self.num / self.size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        # a generator: Lightning calls iter() before a resumed run knows its epoch, next() after
-        points, done = self.points, 0
-        if self.position is not None:
-            order, done = self.position()
-            points = ordered(points, order)
-        yield from torch.split(points, self.batch_size, dim=-2)[done:]
+        # a generator: Lightning calls iter() before a resumed run knows its step, next() after
+        yield from torch.split(self.order(), self.size, dim=-1)
 
 
-def ordered(points: Tensor, order: Tensor) -> Tensor:
-    """Points (N, D) or (R, N, D) in an order (N,) or in R of them (R, N)."""
-    if points.dim() == 2:
-        return points[order]
-    return torch.stack([x[i] for x, i in zip(points, order, strict=True)])
+def _stacked(points: Sequence[Points]) -> Points:
+    if len(points) == 1:
+        return points[0]
+    x, contexts = zip(*points, strict=True)
+    return Points(torch.stack(x), None if contexts[0] is None else torch.stack(contexts))

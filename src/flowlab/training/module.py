@@ -1,40 +1,43 @@
-"""The LightningModule: maximum likelihood for a flow."""
+"""The LightningModule: the loop over batches, whatever it is that is minimized."""
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from flowlab.data import Points
 from flowlab.errors import ConfigError
 from flowlab.flows import Flow
 from flowlab.rng import generator
-from flowlab.targets import Target
-from flowlab.targets.divergence import kl_divergence
+from flowlab.training.data import DataModule
 from flowlab.training.diagnosis import diagnose
+from flowlab.training.objectives import Objective
+from flowlab.training.replicates import Replicates
 
-Sums = list[tuple[Tensor, int]]  # of values over points, and over how many
+Sums = list[tuple[Tensor, int]]  # of losses (R,) over points, and over how many
 
 
-class MaximumLikelihood(pl.LightningModule):
-    """Fits a flow by minimizing the mean negative log-likelihood (NLL), in nats per point.
+class Training(pl.LightningModule):
+    """Fits R flows by gradient descent on the mean of an objective's loss over batches.
 
     What Lightning calls a batch is a chunk of several, so that its own costs, half of a small
     flow's step, are paid once for all of them; `training_step` is a plain PyTorch loop over them.
-    With several processes each takes its share of every batch; the figures are those of the whole.
+    With several processes each takes its share of every batch; the losses are those of the whole.
 
     `optimizer` is called with the parameters; its learning rate is multiplied in each epoch by
     `schedule(progress)`, progress being the share of the epochs that are done. Gradients are
-    clipped to the norm `clip`, if there is one; with `compile` the steps are compiled. `config`,
-    plain keys and values, and `identity` are what checkpoints say of the run. The test gives the
-    NLL of the test points with its standard error, the target's entropy, and `kl_divergence`:
+    clipped to the norm `clip`, if there is one; with `compile` the losses are compiled. `config`,
+    plain keys and values, and `identity` are what checkpoints say of the run.
 
-        KL(p_true || p_model) = E[log p_true(x) - log p_model(x)]
+    `history` has columns epoch, train/NAME and val/NAME, the losses as lists of R, with a row for
+    each epoch that is done and one for before them.
 
     Raises NonFiniteError or DataError before what is not finite reaches the parameters or a
     checkpoint; on a GPU, which would wait for such a look at every step, at the end of the epoch.
@@ -42,12 +45,13 @@ class MaximumLikelihood(pl.LightningModule):
 
     def __init__(
         self,
-        flow: Flow,
-        target: Target,
+        flows: Sequence[Flow],
+        objective: Objective,
+        data: DataModule,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[float], float],
+        *,
         clip: float | None,
-        batch_size: int,
         compile: bool,
         seed: int,
         config: dict[str, Any],
@@ -55,63 +59,55 @@ class MaximumLikelihood(pl.LightningModule):
     ):
         super().__init__()
         self.automatic_optimization = False
-        self.flow = flow
-        self.target = target
+        self.replicates = Replicates(flows, objective.loss)
+        self.objective = objective
+        self.data = data
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.clip = clip
-        self.batch_size = batch_size
         if compile:
             logging.getLogger(__name__).info(
                 "compiling the training step, which takes about 20 seconds"
             )
-        self.training_nll = torch.compile(self.nll) if compile else self.nll
+        self.training_loss = torch.compile(self.loss) if compile else self.loss
         self.config = config
         self.identity = identity
+        self.seed = seed
         self.rng_state = generator("training", seed).get_state()
         self.has_started = False
         self.seconds = 0.0  # of training, also before a resume
         self.step = 0
-        self.batch = torch.empty(0)
+        self.batch = Points(torch.empty(0))
         self.losses: Sums = []  # of the epoch in progress
         self.evaluated: Sums = []
-        self.train_nll = self.val_nll = torch.tensor(math.nan)  # of the epoch that ended last
-        self.test_metrics: dict[str, Tensor] = {}
+        self.names = f"train/{objective.name}", f"val/{objective.name}"
+        self.history: dict[str, list[Any]] = {"epoch": [], **{name: [] for name in self.names}}
 
-    def nll(self, x: Tensor) -> Tensor:
-        """The sum of the NLL over points in nats: (N, D) -> ()."""
-        return -self.flow.log_prob(x).sum(-1)
-
-    def mean_nll(self, x: Tensor) -> Tensor:
-        """The NLL in nats per point: (N, D) -> ()."""
-        return self.nll(x) / x.shape[-2]
+    def loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """The sum of each flow's losses over points: (R,)."""
+        losses: Tensor = self.replicates(x, context)
+        return losses.sum(-1)
 
     @property
     def best(self) -> int:
-        """Which of the replicates is shown, the only one if there are none."""
-        return 0
-
-    def shown(self) -> Flow:
-        """The flow to draw and to export."""
-        return self.flow
-
-    def value(self, metric: Tensor) -> float:
-        """What a metric is for that flow."""
-        return float(metric)
-
-    def metrics(self) -> dict[str, Tensor]:
-        """The metrics of the weights that were tested."""
-        return {"train/nll": self.train_nll, "val/nll": self.val_nll} | self.test_metrics
-
-    def results(self) -> dict[str, Any]:
-        """What metrics.json says of them."""
-        return {name: float(metric) for name, metric in self.metrics().items()}
+        """The flow to show: that with the lowest loss in the last validation."""
+        losses = self.history[self.names[1]][-1]
+        return min(range(len(losses)), key=losses.__getitem__)
 
     def configure_optimizers(self) -> Optimizer:
         try:
             return self.make_optimizer(self.parameters())
         except (TypeError, ValueError) as error:
             raise ConfigError(f"optimizer: {error}") from error
+
+    @torch.no_grad()
+    def on_fit_start(self) -> None:
+        if not self.history["epoch"]:
+            data, losses = self.data, []
+            for points, num in ((data.train, data.num_train), (data.val, data.num_val)):
+                chunks = torch.split(torch.arange(num, device=self.device), data.eval_size)
+                losses.append(self._mean([(self._sum(points, c), len(c)) for c in chunks]))
+            self._note(0, *losses)
 
     def on_train_start(self) -> None:
         self.has_started = True
@@ -135,83 +131,62 @@ class MaximumLikelihood(pl.LightningModule):
     def training_step(self, chunk: Tensor) -> None:
         optimizer, parameters, step = self._optimizer(), list(self.parameters()), self.step
         several, watch = self.trainer.world_size > 1, self.device.type == "cpu"
-        for batch in torch.split(chunk, self.batch_size, dim=-2):
-            x = self._share(batch) if several else batch
-            nll = self.training_nll(x)
-            if watch and not several and not math.isfinite(nll.sum().item()):
-                raise self.diagnose("the loss", x, step)
+        for index in torch.split(chunk, self.data.batch_size, dim=-1):
+            batch = self.data.take(self.data.train, self._share(index) if several else index)
+            loss = self.training_loss(*batch)
+            if watch and not several and not math.isfinite(loss.sum().item()):
+                raise self.diagnose("the loss", batch, step)
             optimizer.zero_grad()
             # of the mean; DDP takes it over the processes, whose shares may differ by a point
-            weight = torch.full_like(nll, self.trainer.world_size / batch.shape[-2])
+            weight = torch.full_like(loss, self.trainer.world_size / index.shape[-1])
             if several:
-                self.manual_backward(nll, gradient=weight)
+                self.manual_backward(loss, gradient=weight)
             else:
-                torch.autograd.backward(nll, weight)
+                torch.autograd.backward(loss, weight)
             gradients = [p.grad for p in parameters if p.grad is not None]
             if watch and not math.isfinite(sum(gradient.sum().item() for gradient in gradients)):
-                raise self.diagnose("a gradient", x, step)
+                raise self.diagnose("a gradient", batch, step)
             if self.clip is not None:
-                self.clip_gradients_(parameters, self.clip)
+                self.replicates.clip_gradients_(self.clip)
             optimizer.step()
             step += 1
-            self.losses.append((nll.detach(), batch.shape[-2]))
-        self.step, self.batch = step, x
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        if self.trainer.is_last_batch:  # no callback has asked for the epoch's NLL yet
-            self.train_nll = self._mean(self.losses)
-            if not self.train_nll.isfinite().all():
-                raise self.diagnose("the loss", self.batch, self.step)
-            self.losses.clear()
+            self.losses.append((loss.detach(), index.shape[-1]))
+        self.step, self.batch = step, batch
 
     def on_validation_epoch_start(self) -> None:
         self.evaluated.clear()
 
-    def validation_step(self, x: Tensor) -> None:
-        self.evaluated.append((self.nll(self._share(x)), x.shape[-2]))
+    def validation_step(self, index: Tensor) -> None:
+        self.evaluated.append((self._sum(self.data.val, index), index.shape[-1]))
 
     def on_validation_epoch_end(self) -> None:
-        self.val_nll = self._mean(self.evaluated)
-        self.log("val/nll", self.val_nll.mean(), sync_dist=True)
+        train, val = self._mean(self.losses), self._mean(self.evaluated)
+        if not train.isfinite().all():
+            raise self.diagnose("the loss", self.batch, self.step)
+        self.losses.clear()
+        self._note(self.current_epoch + 1, train, val)
+        self.log(self.names[1], val.mean(), logger=False, sync_dist=True)  # for early stopping
 
     def on_train_epoch_end(self) -> None:
         # straight to the logger, so that no checkpoint of this epoch is written before
-        metrics = {"train/nll": float(self.train_nll.mean()), "epoch": self.current_epoch}
+        means = {name: float(np.mean(self.history[name][-1])) for name in self.names}
         for logger in self.loggers:
-            logger.log_metrics(metrics)
+            logger.log_metrics(means | {"epoch": self.current_epoch})
 
-    def on_test_start(self) -> None:
-        self.evaluated.clear()
-        data = cast(Any, self.trainer).datamodule
-        self.train_nll, self.val_nll = (self.mean_nll(x) for x in (data.train, data.val))
+    def _note(self, epoch: int, train: Tensor, val: Tensor) -> None:
+        row = (epoch, train.tolist(), val.tolist())
+        for column, value in zip(self.history.values(), row, strict=True):
+            column.append(value)
 
-    def test_step(self, x: Tensor) -> None:
-        nll = -self.flow.log_prob(self._share(x)).double()
-        self.evaluated.append((torch.stack((nll.sum(-1), nll.square().sum(-1))), x.shape[-2]))
-
-    def on_test_epoch_end(self) -> None:
-        nll, square = self._mean(self.evaluated)
-        degrees = max(1, sum(n for _, n in self.evaluated) - 1)
-        stderr = ((square - nll.square()).clamp(min=0) / degrees).sqrt()
-        fresh = cast(Any, self.trainer).datamodule.fresh()
-        kl, error = kl_divergence(self.target, self._log_prob, fresh)
-        entropy = torch.tensor(self.target.entropy, dtype=torch.float64)
-        self.test_metrics = {"test/nll": nll, "test/nll_stderr": stderr, "test/entropy": entropy}
-        self.test_metrics |= {"test/kl": kl, "test/kl_error": error}
-
-    def _log_prob(self, x: Tensor) -> Tensor:
-        """Log-densities of points from anywhere, in double precision on the CPU."""
-        return self.flow.log_prob(x.to(self.device, torch.float32)).cpu().double()
-
-    def clip_gradients_(self, parameters: list[nn.Parameter], norm: float) -> None:
-        nn.utils.clip_grad_norm_(parameters, norm)
+    def _sum(self, points: Points, index: Tensor) -> Tensor:
+        return self.loss(*self.data.take(points, self._share(index)))
 
     def _optimizer(self) -> Optimizer:
         return cast(Optimizer, self.optimizers(use_pl_optimizer=False))
 
-    def _share(self, points: Tensor) -> Tensor:
-        """The share of this process of points: (..., N, D) -> (..., about N / processes, D)."""
-        return points[..., self.global_rank :: self.trainer.world_size, :]
+    def _share(self, index: Tensor) -> Tensor:
+        """The share of this process of indices: (..., N) -> (..., about N / processes)."""
+        return index[..., self.global_rank :: self.trainer.world_size]
 
     def _everyones(self, sums: Sums) -> Sums:
         """Sums over shares of points, with those of the other processes added."""
@@ -221,15 +196,24 @@ class MaximumLikelihood(pl.LightningModule):
         return [(total, n) for total, (_, n) in zip(totals, sums, strict=True)]
 
     def _mean(self, sums: Sums) -> Tensor:
-        """The mean over all points of sums over some of them."""
+        """The mean over all points of sums over some of them: (R,)."""
         everyones = self._everyones(sums)
         return torch.stack([total for total, _ in everyones]).sum(0) / sum(n for _, n in everyones)
 
-    def diagnose(self, what: str, batch: Tensor, step: int) -> Exception:
-        return diagnose(self.flow, batch, step, what)
+    @torch.no_grad()
+    def diagnose(self, what: str, batch: Points, step: int) -> Exception:
+        """The error for a step in which `what` was not finite, naming the flow of several."""
+        finite = self.loss(*batch).isfinite() & self.replicates.finite()
+        index = int((~finite).int().argmax())
+        own = batch.x.dim() > 1 + len(self.data.sets[0].shape)
+        x, context = (t[index] if own and t is not None else t for t in batch)
+        error = diagnose(self.replicates.flow(index), cast(Tensor, x), step, what, context)
+        if self.replicates.num == 1:
+            return error
+        return type(error)(f"replicate {index} (seed={self.seed + index}): {error}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if not all(parameter.isfinite().all() for parameter in self.parameters()):
+        if not self.replicates.finite().all():
             raise self.diagnose("a weight", self.batch, self.step)
         checkpoint["flowlab"] = {
             "config": self.config,
@@ -238,6 +222,8 @@ class MaximumLikelihood(pl.LightningModule):
             "step": self.step,
             "seconds": time.monotonic() - self.start,
             "losses": self._everyones(self.losses),
+            # as tensors, for a checkpoint is copied leaf by leaf
+            "history": {k: torch.tensor(v, dtype=torch.float64) for k, v in self.history.items()},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -247,3 +233,4 @@ class MaximumLikelihood(pl.LightningModule):
         )
         first = self.global_rank == 0  # it takes over what all had
         self.losses = [(total if first else 0 * total, n) for total, n in state["losses"]]
+        self.history = {key: column.tolist() for key, column in state["history"].items()}

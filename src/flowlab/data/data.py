@@ -1,0 +1,49 @@
+"""What a data set is, wherever it comes from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from flowlab.targets import Target
+
+
+class Points(NamedTuple):
+    """Points x, (N, *shape), each with its context, (N, C), if they have any."""
+
+    x: Tensor
+    context: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Points":
+        """The same of x and, if there is one, of the context."""
+        return Points(function(self.x), None if self.context is None else function(self.context))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Points to train on, to choose by and to test on, and the density behind them if it is known.
+
+    `names` are the coordinates', as pictures show them.
+    """
+
+    train: Points
+    val: Points
+    test: Points
+    names: tuple[str, ...]
+    truth: Target | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a point."""
+        return tuple(self.train.x.shape[1:])
+
+    @property
+    def num_context(self) -> int:
+        """How many numbers the context of a point has; 0 if it has none."""
+        return 0 if self.train.context is None else self.train.context.shape[-1]
+
+    @property
+    def extent(self) -> float:
+        """Half the side of the square around the origin that pictures show."""
+        return 1.1 * float(self.val.x.abs().max()) if self.truth is None else self.truth.extent

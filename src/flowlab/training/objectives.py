@@ -1,0 +1,86 @@
+"""What a training minimizes, and how its result is tested."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowlab.data import Data, Points
+from flowlab.flows import Flow
+from flowlab.rng import generator
+from flowlab.targets.divergence import kl_divergence
+
+ERRORS = ("_stderr", "_error")  # how the names of figures end that say how sure another is
+
+
+class Objective(Protocol):
+    """A loss for each point, and the figures of a flow that was trained by it.
+
+    To add one, write a class with these and a file in `conf/objective/` that names it.
+    """
+
+    name: str  # of the loss, as in train/NAME and val/NAME
+
+    def loss(self, flow: Flow, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The loss of each point, in nats: (N, *shape) -> (N,)."""
+
+    def test(self, flow: Flow, data: Data, seed: int) -> dict[str, float]:
+        """The figures of a flow, by name; those whose name ends as in `ERRORS` are errors."""
+
+
+class Likelihood:
+    """Maximum likelihood: the negative log-likelihood (NLL) -log q(x), in nats per point."""
+
+    name = "nll"
+
+    def loss(self, flow: Flow, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return -flow.log_prob(x, context)
+
+    @torch.no_grad()
+    def test(self, flow: Flow, data: Data, seed: int) -> dict[str, float]:
+        """The NLL of each split, of the test's points with its standard error.
+
+        Where the truth is known, its entropy H, the lowest NLL there is, and the excess over it,
+
+            KL(p || q) = E_p[log p(x) - log q(x)] = E_p[-log q(x)] - H
+
+        not from the test's points but by `kl_divergence`, with the error that this leaves.
+        """
+
+        def nll(points: Points) -> Tensor:
+            return self.loss(flow, *points.map(lambda t: t.to(flow.base.loc))).cpu().double()
+
+        test = nll(data.test)
+        figures = {
+            "train/nll": nll(data.train).mean(),
+            "val/nll": nll(data.val).mean(),
+            "test/nll": test.mean(),
+            "test/nll_stderr": test.std(correction=min(1, len(test) - 1)) / len(test) ** 0.5,
+        }
+        if (truth := data.truth) is not None:
+            fresh = generator("data/fresh", seed)
+            kl, error = kl_divergence(
+                truth,
+                lambda x: flow.log_prob(x.to(flow.base.loc)).cpu().double(),
+                lambda n: truth.sample(n, fresh),
+            )
+            figures |= {"test/kl": kl, "test/kl_error": error}
+            figures["test/entropy"] = torch.tensor(truth.entropy, dtype=torch.float64)
+        return {name: float(figure) for name, figure in figures.items()}
+
+
+def summarized(figures: Sequence[dict[str, float]], best: int) -> dict[str, Any]:
+    """The figures of one flow; of several their means, standard errors, and all of them.
+
+    The standard error is over the flows, which differ in all that is drawn from their seeds.
+    """
+    if len(figures) == 1:
+        return dict(figures[0])
+    lists = {name: [flow[name] for flow in figures] for name in figures[0]}
+    result: dict[str, Any] = {name: float(np.mean(values)) for name, values in lists.items()}
+    for name, values in lists.items():
+        if not name.endswith((*ERRORS, "/entropy")):
+            result[f"{name}_stderr"] = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return result | {"best_replicate": best, "replicates": lists}
