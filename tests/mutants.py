@@ -45,6 +45,7 @@ FILES, RESUME = "src/flowlab/files.py", "src/flowlab/runs/resume.py"
 DIRECTORY, CHECKPOINTS = "src/flowlab/runs/directory.py", "src/flowlab/runs/checkpoints.py"
 EXPORT, LOGGER = "src/flowlab/export.py", "src/flowlab/logger.py"
 LOOP, RUN = "src/flowlab/training/module.py", "src/flowlab/experiment.py"
+OBJECTIVES, TRAINER = "src/flowlab/training/objectives.py", "src/flowlab/trainer.py"
 TRANSFORM, SOLVE = "src/flowlab/flows/transform.py", "src/flowlab/flows/solve.py"
 STACK, PLANAR = "src/flowlab/flows/stack.py", "src/flowlab/flows/planar.py"
 NETS, BUILD = "src/flowlab/flows/nets.py", "src/flowlab/flows/__init__.py"
@@ -173,15 +174,16 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the loop
     "loop: a short batch weighted as a full one": Mutant(
-        LOOP_TESTS, ((MODULE, "world_size / batch.shape[-2])", "world_size / self.batch_size)"),)
+        LOOP_TESTS,
+        ((MODULE, "world_size / index.shape[-1])", "world_size / self.data.batch_size)"),),
     ),
     "loop: the mean of the means of batches": Mutant(
         LOOP_TESTS,
         (
             (
                 MODULE,
-                "self.losses.append((nll.detach(), batch.shape[-2]))",
-                "self.losses.append((nll.detach() / batch.shape[-2], 1))",
+                "self.losses.append((loss.detach(), index.shape[-1]))",
+                "self.losses.append((loss.detach() / index.shape[-1], 1))",
             ),
         ),
     ),
@@ -204,15 +206,21 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "loop: ties go to the last epoch": Mutant(
         LOOP_TESTS,
-        ((CHECKPOINT, "nll < self.best_nll.to(nll)", "nll <= self.best_nll.to(nll)"),),
+        ((CHECKPOINT, "loss < self.best_loss", "loss <= self.best_loss"),),
     ),
     "loop: clipped by another norm": Mutant(
         LOOP_TESTS,
-        ((MODULE, "clip_grad_norm_(parameters, norm)", "clip_grad_norm_(parameters, 2 * norm)"),),
+        (
+            (
+                REPLICATES,
+                "clip_grad_norm_(self.parameters(), norm)",
+                "clip_grad_norm_(self.parameters(), 2 * norm)",
+            ),
+        ),
     ),
     # the test's figures
     "figures: the standard error of a point": Mutant(
-        "test_experiment.py -k metrics", ((MODULE, "/ degrees", ""),)
+        "test_experiment.py -k metrics", ((OBJECTIVES, "/ len(test) ** 0.5", ""),)
     ),
     "figures: the entropy of the model": Mutant(
         "test_divergence.py", ((DIVERGENCE, "mass = log_p.exp()", "mass = log_q(x).exp()"),)
@@ -231,8 +239,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # data
     "data: replicates share the points of the first": Mutant(
-        "test_data.py",
-        ((DATA, "for seed in self.seeds])", "for _ in self.seeds for seed in [0]])"),),
+        "test_replicates.py -k 'run_of_its_seed and words0'",
+        ((RUN, "seed=seed) for seed in own", "seed=own[0]) for seed in own"),),
     ),
     "data: replicates share the order of the first": Mutant(
         "test_data.py",
@@ -245,10 +253,11 @@ MUTANTS: dict[str, Mutant] = {
         ),
     ),
     "data: the points do not follow the seed": Mutant(
-        "test_data.py", ((DATA, "self.order_seeds if seed is None", "[0] if seed is None"),)
+        "test_experiment.py -k follow_the_seed",
+        ((RUN, "seeds if cfg.data.seed is None", "[0] if cfg.data.seed is None"),),
     ),
     "data: fresh points are those of the test": Mutant(
-        "test_data.py", ((DATA, '"data/fresh"', '"data/test"'),)
+        "test_objectives.py", ((OBJECTIVES, '"data/fresh"', '"data/test"'),)
     ),
     "data: another owner of the order": Mutant(
         "test_data.py -k order", ((DATA, 'generator("order", seed', 'generator("orders", seed'),)
@@ -262,11 +271,11 @@ MUTANTS: dict[str, Mutant] = {
     # replicates and their diagnosis
     "diagnosis: the first replicate is always to blame": Mutant(
         "test_replicates.py -k wrong_is_named",
-        ((REPLICATES, "index = int((~finite).int().argmax())", "index = 0"),),
+        ((MODULE, "index = int((~finite).int().argmax())", "index = 0"),),
     ),
     "diagnosis: weights and gradients of replicates are not looked at": Mutant(
         "test_replicates.py -k wrong_is_named",
-        ((REPLICATES, "values is not None:", "False:"),),
+        ((MODULE, " & self.replicates.finite()", ""),),
     ),
     # schedules
     "schedules: a linear warm-up": Mutant(
@@ -356,11 +365,11 @@ MUTANTS: dict[str, Mutant] = {
         ),
     ),
     "files: no end for a run without an epoch left": Mutant(
-        "test_resume.py -k between_its", ((RUN, "module.has_started = True  #", "pass  #"),)
+        "test_resume.py -k between_its", ((TRAINER, "if ended or", "if"),)
     ),
     "files: the pictures of the end twice": Mutant(
         "test_resume.py -k between_its",
-        ((RUN, "min(epochs, cfg.trainer.max_epochs - 1)", "epochs"),),
+        ((LOGGER, "            path.unlink()", "            pass"),),
     ),
     "files: no last.ckpt at a signal": Mutant(
         "test_resume.py -k within_an_epoch",
@@ -483,7 +492,7 @@ MUTANTS: dict[str, Mutant] = {
         "test_report.py -k ancestor",
         (
             (
-                "src/flowlab/experiment.py",
+                "src/flowlab/runs/life.py",
                 "!= run_dir.resolve() and holds_run",
                 "!= before and holds_run",
             ),
@@ -510,15 +519,15 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "pictures: latents through the wrong direction": Mutant(
         "test_pictures.py -k latents",
-        ((f"{CALLBACKS}/latents.py", "flow(data.val", "flow.inverse(data.val"),),
+        ((f"{CALLBACKS}/latents.py", "flow(*data.val", "flow.inverse(*data.val"),),
     ),
     "pictures: the loss curve from epoch 1": Mutant(
         "test_pictures.py -k loss_curve",
-        ((f"{CALLBACKS}/loss.py", "self._append(trainer.current_epoch, train, val)", "pass"),),
+        ((MODULE, "self._note(0, *losses)", "pass"),),
     ),
     "pictures: all suit everything": Mutant(
         "test_pictures.py -k 'suit and 3'",
-        ((f"{CALLBACKS}/picture.py", "not self.suits(data)", "False"),),
+        ((f"{CALLBACKS}/picture.py", "if self.suits(data)", "if True"),),
     ),
     "pictures: the two coordinates of a pair exchanged": Mutant(
         "test_pictures.py -k each_pair",
@@ -556,11 +565,15 @@ MUTANTS: dict[str, Mutant] = {
         "test_report.py -k formula", ((SWEEP_AXES, '.replace("$", r"\\$")', ""),)
     ),
     # the logger
-    "logger: points of the history doubled": Mutant(
-        "test_resume.py -k history_has", ((LOGGER, " and point not in seen", ""),)
-    ),
     "logger: history from after the resume": Mutant(
-        "test_resume.py -k history_has", ((LOGGER, "event.step <= last.get(", "0 <= last.get("),)
+        "test_resume.py -k history_has", ((LOGGER, "else next_epoch)", "else next_epoch + 1)"),)
+    ),
+    "logger: the result of before taken along": Mutant(
+        "test_resume.py -k history_has", ((LOGGER, "not path.name.endswith(RESULT)", "True"),)
+    ),
+    "objectives: contexts left at home": Mutant(
+        "test_experiment.py -k 'columns and 1-True'",
+        ((OBJECTIVES, "-flow.log_prob(x, context)", "-flow.log_prob(x, context.flip(0))"),),
     ),
     # the configuration and the command line
     "configuration: no rule for the seeds of the data": Mutant(

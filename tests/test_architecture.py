@@ -19,9 +19,10 @@ ARROWS: dict[str, set[str]] = {
     "report": {"commands"},
     "commands": {"experiment", "painter", "plots", "runs", "config", "parts", *GROUND},
     "experiment": {
-        *("callbacks", "logger", "runs", "export", "config", "parts", "training", "data", "flows"),
-        *GROUND,
+        *("trainer", "callbacks", "logger", "runs", "export", "config", "parts", "training"),
+        *("data", "flows", *GROUND),
     },
+    "trainer": {"callbacks", "logger", "runs", "training", *GROUND},
     "callbacks": {"logger", "plots", "runs", "training", "data", "flows", *GROUND},
     "logger": {"painter", "runs"},
     "painter": GROUND,

@@ -11,7 +11,7 @@ from scipy import stats
 from tensorboard.plugins.hparams import metadata
 
 from flowlab import load
-from flowlab.data import Data, toy
+from flowlab.data import Data, Points, toy
 from flowlab.experiment import train
 from flowlab.targets import Bimodal
 
@@ -114,7 +114,15 @@ def test_seeds_make_the_difference(short_run: Run, compose_config: Compose, tmp_
     other = train(compose_config(*SHORT, *NO_PICTURES, "seed=1", f"run_dir={tmp_path}"))
     assert other["test/nll"] != short_run.metrics["test/nll"]
     assert other["test/entropy"] == short_run.metrics["test/entropy"]
-    assert other["train/nll"] != pytest.approx(short_run.metrics["train/nll"], abs=1e-3)
+
+
+@pytest.mark.parametrize(("words", "seed"), [(("seed=1",), 1), (("seed=1", "data.seed=7"), 7)])
+def test_the_points_follow_the_seed_unless_they_have_their_own(
+    words: tuple[str, ...], seed: int, compose_config: Compose, tmp_path: Path
+) -> None:
+    metrics = train(compose_config(*SHORT, *NO_PICTURES, *words, f"run_dir={tmp_path}"))
+    nll = -load(tmp_path).log_prob(data(seed).val.x).mean()
+    assert metrics["val/nll"] == pytest.approx(float(nll), abs=1e-5)
 
 
 def test_a_trained_flow_is_good_and_never_better_than_the_truth(
@@ -124,3 +132,44 @@ def test_a_trained_flow_is_good_and_never_better_than_the_truth(
     assert 0 < metrics["test/kl"] < 0.06
     gap = metrics["test/nll"] - metrics["test/entropy"] - metrics["test/kl"]
     assert abs(gap) < 4 * metrics["test/nll_stderr"]  # fails by chance 6 times in 10^5
+
+
+def columns(num: int, seed: int, context: bool = False) -> Data:
+    """Three columns, of which nothing is known, and a fourth perhaps that they depend on."""
+    mixing = torch.tensor([[1.0, 0.5, 0.0], [0.0, 1.0, -0.5], [0.0, 0.0, 2.0]])
+    splits = []
+    for split in range(3):
+        g = torch.Generator().manual_seed(10 * seed + split)
+        c = torch.randn(num, 1, generator=g)
+        x = torch.randn(num, 3, generator=g) @ mixing + 3 * context * c
+        splits.append(Points(x, c if context else None))
+    return Data(splits[0], splits[1], splits[2], ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("context", [False, True])
+@pytest.mark.parametrize("replicates", [1, 2])
+def test_columns_without_a_known_truth_run_to_the_end(
+    context: bool, replicates: int, compose_config: Compose, tmp_path: Path
+) -> None:
+    """With all callbacks; those that suit the plane alone are silent, and there is no KL."""
+    cfg = compose_config(
+        *SHORT, f"run_dir={tmp_path}", f"replicates={replicates}", "optimizer.lr=1e-2"
+    )
+    keys = {"_target_": "test_experiment.columns", "num": 300, "context": context}
+    cfg.data = keys | {"batch_size": 32, "seed": None}
+    cfg.trainer.max_epochs = 30
+    metrics, flow = train(cfg), load(tmp_path)
+    assert not [name for name in metrics if "kl" in name or "entropy" in name]
+    best = metrics.get("best_replicate", 0)
+    points = columns(300, best, context)
+    nll = -flow.log_prob(*points.test).detach()
+    expected = metrics["replicates"]["test/nll"][best] if replicates > 1 else metrics["test/nll"]
+    assert expected == pytest.approx(float(nll.mean()), abs=1e-5)
+    if context:
+        other = -flow.log_prob(points.test.x, points.test.context.flip(0)).mean()  # type: ignore[union-attr]
+        assert other > nll.mean() + 1
+    pictures = {path.stem for path in (tmp_path / "plots").iterdir()}
+    assert pictures == {"samples", "loss", "latents"}
+    scalars = events(tmp_path).Tags()["scalars"]
+    assert "test/nll" in scalars
+    assert "test/kl" not in scalars

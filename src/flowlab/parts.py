@@ -18,7 +18,6 @@ from flowlab.targets import TARGETS
 
 LIGHTNINGS = ("EarlyStopping", "LearningRateMonitor")  # its callbacks that do here what they say
 PARTIAL = ("optimizer", "schedule")
-OF_ALL_DATA = ("batch_size", "seed")  # keys that are not the data set's own
 
 
 def check_parts(cfg: DictConfig) -> None:
@@ -49,14 +48,15 @@ def _check_part(group: str, values: Any) -> Any:
     except Exception as error:  # whatever a name that leads nowhere runs into
         raise ConfigError(f"{group}._target_={values['_target_']}: {error}") from error
     known = [p.name for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    private = ["_target_", "_partial_"] if group in PARTIAL else ["_target_"]
-    private += OF_ALL_DATA if group == "data" else ()
-    for key in map(str, values):
-        if key not in known + private and len(known) == len(parameters):
-            hint = near(key, dict.fromkeys(known)) or f"available: {', '.join(known)}"
-            raise ConfigError(f"{group}.{key}: no such key; {hint}")
     needed = [key for key in known if parameters[key].default is inspect._empty]
-    for key in private if group in PARTIAL else [*private, *needed]:
+    own = ["batch_size"] if group == "data" else []  # the loop's
+    private = ["_target_", "_partial_"] if group in PARTIAL else ["_target_"]
+    for key in map(str, values):
+        if key not in known + own + private and len(known) == len(parameters):
+            named = known + own
+            hint = near(key, dict.fromkeys(named)) or f"available: {', '.join(named)}"
+            raise ConfigError(f"{group}.{key}: no such key; {hint}")
+    for key in private if group in PARTIAL else needed + own:
         if key not in values:
             raise ConfigError(f"{group}.{key}: missing")
     return part

@@ -1,5 +1,6 @@
 """What a training minimizes, and how its result is tested."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowlab.data import Data, Points
+from flowlab.errors import NonFiniteError
 from flowlab.flows import Flow
 from flowlab.rng import generator
 from flowlab.targets.divergence import kl_divergence
@@ -74,8 +76,12 @@ class Likelihood:
 def summarized(figures: Sequence[dict[str, float]], best: int) -> dict[str, Any]:
     """The figures of one flow; of several their means, standard errors, and all of them.
 
-    The standard error is over the flows, which differ in all that is drawn from their seeds.
+    The standard error is over the flows, which differ in all that is drawn from their seeds. Raises
+    NonFiniteError for a figure that is none.
     """
+    for name, figure in (item for flow in figures for item in flow.items()):
+        if not math.isfinite(figure):
+            raise NonFiniteError(f"{name} is {figure}; try a lower optimizer.lr")
     if len(figures) == 1:
         return dict(figures[0])
     lists = {name: [flow[name] for flow in figures] for name in figures[0]}
