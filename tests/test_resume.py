@@ -1,6 +1,7 @@
 """Going on with a run: to the bit, or refused with a reason."""
 
 import copy
+import gc
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import random
 import shutil
 import signal
 import warnings
+import weakref
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -234,6 +236,27 @@ def test_what_draws_from_the_global_generator_goes_on_too(quick: Compose, tmp_pa
     train(quick("cut", act, f"ckpt_path={tmp_path / 'cut'}"))
     assert dict(DRAWN) == whole
     assert len(set(whole.values())) == len(whole) > 4
+
+
+def test_a_checkpoint_is_read_once_and_kept_no_longer_than_needed(
+    quick: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the check, the log and the trainer."""
+    train(quick("run"))
+    read, load = [], torch.load
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        read.append(weakref.ref(checkpoint := Dictionary(load(*args, **kwargs))))
+        return checkpoint
+
+    monkeypatch.setattr(torch, "load", counted)
+    train(quick("run", f"ckpt_path={tmp_path / 'run'}", "trainer.max_epochs=3"))
+    gc.collect()
+    assert [reference() for reference in read] == [None]
+
+
+class Dictionary(dict[str, Any]):
+    """One that can be referred to weakly."""
 
 
 def test_seconds_are_those_of_all_parts(quick: Compose, tmp_path: Path) -> None:
