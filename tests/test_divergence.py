@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from flowlab.targets import Bimodal
-from flowlab.targets.divergence import BATCH, by_quadrature, by_sampling
+from flowlab.targets.divergence import BATCH, ENOUGH, MOST, by_quadrature, by_sampling
 from flowlab.targets.divergence import kl_divergence as kl
 
 nats = torch.tensor
@@ -124,17 +124,16 @@ def test_the_error_of_sampling_is_the_spread_between_samples() -> None:
     assert float(spread / found[0].error) == pytest.approx(1, abs=0.64)
 
 
-def test_each_model_gets_as_many_points_as_it_needs() -> None:
+def test_there_are_as_many_points_as_it_takes() -> None:
     p, counts = Gaussian(3), []
 
-    def two(x: Tensor) -> Tensor:
-        counts.append(len(x))
-        return torch.stack((p.log_prob(x) - 1, 10 * standard_normal(x)))
+    def drawing(n: int) -> Tensor:
+        counts.append(n)
+        return p.sample(n, generator)
 
-    both = by_sampling(p, two, drawn(p))
-    assert sum(counts) > BATCH
-    alone = by_sampling(p, lambda x: p.log_prob(x) - 1, drawn(p))
-    assert float(both.kl[0]) == pytest.approx(1)
-    assert torch.equal(both.error[0], alone.error)
-    other = by_sampling(p, lambda x: 10 * standard_normal(x), drawn(p))
-    assert torch.equal(both.kl[1], other.kl)
+    generator = Generator().manual_seed(0)
+    assert float(by_sampling(p, lambda x: p.log_prob(x) - 1, drawing).kl) == pytest.approx(1)
+    assert counts == [BATCH]  # nothing varies
+    found = by_sampling(p, lambda x: 10 * standard_normal(x), drawing)
+    assert sum(counts[1:]) == MOST or found.error < ENOUGH
+    assert len(counts) > 2

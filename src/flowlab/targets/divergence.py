@@ -19,7 +19,7 @@ LogProb = Callable[[Tensor], Tensor]
 
 
 class Divergence(NamedTuple):
-    """KL(p || q) in nats and the error that is left in it, () each, or (R,) for R models."""
+    """KL(p || q) in nats and the error that is left in it, () each."""
 
     kl: Tensor
     error: Tensor
@@ -28,8 +28,7 @@ class Divergence(NamedTuple):
 def kl_divergence(p: Target, log_q: LogProb, draw: Callable[[int], Tensor]) -> Divergence:
     """KL(p || q) = E_p[log p(x) - log q(x)], by quadrature up to the plane, by sampling beyond.
 
-    log_q takes points (N, D) to log-densities in nats, (N,), or (R, N) for R models; draw(n) gives
-    n fresh points of p, (n, D), or (R, n, D).
+    log_q takes points (N, D) to log-densities in nats, (N,); draw(n) gives n fresh points of p.
     """
     return by_quadrature(p, log_q) if p.dim <= 2 else by_sampling(p, log_q, draw)
 
@@ -44,7 +43,7 @@ def by_quadrature(p: Target, log_q: LogProb) -> Divergence:
     for coarse, fine in itertools.pairwise(CELLS):
         first, second = _on_a_grid(p, log_q, coarse), _on_a_grid(p, log_q, fine)
         error = (second.kl - first.kl).abs() + second.error
-        if bool((error < TOLERANCE).all()):
+        if error < TOLERANCE:
             break
     return Divergence(second.kl, error)
 
@@ -57,24 +56,21 @@ def _on_a_grid(p: Target, log_q: LogProb, cells: int) -> Divergence:
     seen = log_p > log_p.max() + NEGLIGIBLE
     x, log_p = x[seen], log_p[seen]
     mass = log_p.exp() / cells**p.dim
-    return Divergence((mass * (log_p - log_q(x))).sum(-1), (1 - mass.sum()).abs())
+    return Divergence((mass * (log_p - log_q(x))).sum(), (1 - mass.sum()).abs())
 
 
 def by_sampling(p: Target, log_q: LogProb, draw: Callable[[int], Tensor]) -> Divergence:
-    """The mean of log p - log q over fresh points, as many as each model needs, with its error.
+    """The mean of log p - log q over fresh points, with its standard error.
 
-    A model has enough of them when the standard error is below `ENOUGH`, or at `MOST` points.
+    There are as many as it takes for the error to be below `ENOUGH`, or `MOST`.
     """
-    sums = squares = torch.tensor(0.0)
-    kl = error = torch.tensor(math.inf)
+    total = square = torch.tensor(0.0)
     for n in range(BATCH, MOST + 1, BATCH):
         x = draw(BATCH)
         ratio = p.log_prob(x.double()) - log_q(x)
-        sums, squares = sums + ratio.sum(-1), squares + ratio.square().sum(-1)
-        mean = sums / n
-        here = ((squares / n - mean.square()).clamp(min=0) / (n - 1)).sqrt()
-        more = error >= ENOUGH  # a model that has enough is left as it is, whatever others need
-        kl, error = torch.where(more, mean, kl), torch.where(more, here, error)
-        if bool((error < ENOUGH).all()):
+        total, square = total + ratio.sum(), square + ratio.square().sum()
+        mean = total / n
+        error = ((square / n - mean.square()).clamp(min=0) / (n - 1)).sqrt()
+        if error < ENOUGH:
             break
-    return Divergence(kl, error)
+    return Divergence(mean, error)

@@ -21,10 +21,11 @@ def diagnose(
     if (bad := _rows(row)).numel():
         return DataError(f"step {step}: {_point(row, bad)} of the training data is not finite")
     where = next(_suspects(flow, x, context), "the sum over the batch")
+    bound = "a lower flow.bound, " if "bound" in flow.config else ""
     return NonFiniteError(
         f"step {step}: {what} is not finite, and first {where}; "
         "checkpoints keep the last good weights. "
-        "Try a lower optimizer.lr, a lower flow.bound, or trainer.gradient_clip_val=1"
+        f"Try a lower optimizer.lr, {bound}or trainer.gradient_clip_val=1"
     )
 
 
