@@ -23,7 +23,7 @@ ARROWS: dict[str, set[str]] = {
         *("data", "flows", *GROUND),
     },
     "trainer": {"callbacks", "logger", "runs", "training", *GROUND},
-    "callbacks": {"logger", "plots", "runs", "training", "data", "flows", *GROUND},
+    "callbacks": {"logger", "plots", "runs", "training", "data", "targets", "flows", *GROUND},
     "logger": {"painter", "runs"},
     "painter": GROUND,
     "plots": {"runs", "export", "targets"},

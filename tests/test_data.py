@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flowlab.data import Data, Points, toy
+from flowlab.targets import Turning
 from flowlab.training.data import DataModule
 
 
@@ -86,6 +87,16 @@ def test_a_context_goes_with_its_point() -> None:
         assert data.of(0).num_context == 1
 
 
+def test_a_conditional_target_draws_contexts_and_points_for_them() -> None:
+    data = toy("turning", 1000, 20, 30, seed=3)
+    assert data.num_context == 1
+    assert isinstance(data.truth, Turning)
+    x, context = data.train
+    assert context is not None
+    log_p = data.truth.log_prob(x, context)
+    assert abs(log_p.mean() + data.truth.entropy) < 5 * log_p.std() / 1000**0.5
+
+
 def test_an_epoch_visits_every_point_once_in_plain_tensors() -> None:
     loader = module().train_dataloader()
     chunks = list(loader)
@@ -133,5 +144,5 @@ def test_held_out_points_come_in_their_own_order(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_unknown_target_is_named() -> None:
-    with pytest.raises(ValueError, match="unknown target 'x'; available: bimodal"):
+    with pytest.raises(ValueError, match=r"unknown target 'x'; available: bimodal, .*turning"):
         toy("x", 1, 1, 1, 0)

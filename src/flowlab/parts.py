@@ -14,7 +14,7 @@ from flowlab import processes
 from flowlab.config import near
 from flowlab.errors import ConfigError
 from flowlab.flows import build_flow
-from flowlab.targets import TARGETS
+from flowlab.targets import CONDITIONAL, TARGETS
 
 LIGHTNINGS = ("EarlyStopping", "LearningRateMonitor")  # its callbacks that do here what they say
 PARTIAL = ("optimizer", "schedule")
@@ -30,12 +30,12 @@ def check_parts(cfg: DictConfig) -> None:
     for name, values in cfg.get("callbacks", {}).items():
         if values is not None:
             _check_callback(f"callbacks.{name}", values, processes.count(cfg))
-    dim = 2  # of data whose shape is not known before they are there
+    dim, context, targets = 2, 0, TARGETS | CONDITIONAL  # of data that are not known before
     if "target" in cfg.data:
-        if (target := cfg.data.target) not in TARGETS:
-            raise ConfigError(f"data.target={target}: no such; available: {', '.join(TARGETS)}")
-        dim = TARGETS[target].dim
-    _check_size(cfg, dim)
+        if (name := cfg.data.target) not in targets:
+            raise ConfigError(f"data.target={name}: no such; available: {', '.join(targets)}")
+        dim, context = targets[name].dim, getattr(targets[name], "context", 0)
+    _check_size(cfg, dim, context)
 
 
 def _check_part(group: str, values: Any) -> Any:
@@ -76,7 +76,7 @@ def _check_callback(group: str, values: Any, num: int) -> None:
         raise ConfigError(f"{named}: expected trainer.devices=1; it would stop one process alone")
 
 
-def _check_size(cfg: DictConfig, dim: int) -> None:
+def _check_size(cfg: DictConfig, dim: int, context: int) -> None:
     """Check that flow and data fit into the memory, without making them, and that it can train."""
     try:
         with (
@@ -84,8 +84,11 @@ def _check_size(cfg: DictConfig, dim: int) -> None:
             torch.random.fork_rng(devices=[]),
             warnings.catch_warnings(action="ignore"),
         ):
-            flow = build_flow(shape=dim, **cfg.flow)
-            torch.autograd.backward(flow.log_prob(torch.zeros(1, dim)), torch.ones(1))
+            flow = build_flow(shape=dim, context=context, **cfg.flow)
+            log_prob = flow.log_prob(
+                torch.zeros(1, dim), torch.zeros(1, context) if context else None
+            )
+            torch.autograd.backward(log_prob, torch.ones(1))
     except (ValueError, RuntimeError, OverflowError) as error:
         raise ConfigError(f"flow: {' '.join(str(error).split())[:200]}") from error
     # weights, gradients, Adam's two moments and the best weights; and the points

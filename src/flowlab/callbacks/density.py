@@ -8,6 +8,7 @@ from flowlab.callbacks.picture import Drawing, Picture
 from flowlab.data import Data
 from flowlab.flows import Flow
 from flowlab.plots import plane
+from flowlab.targets import Conditional
 
 
 class Density(Picture):
@@ -18,10 +19,10 @@ class Density(Picture):
         self.resolution = resolution
 
     def suits(self, data: Data) -> bool:
-        return data.shape == (2,) and not data.num_context and data.truth is not None
+        return data.shape == (2,) and not isinstance(data.truth, Conditional | None)
 
     def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:
-        assert data.truth is not None
+        assert not isinstance(data.truth, Conditional | None)
         axis = torch.linspace(-data.extent, data.extent, self.resolution)
         x = torch.cartesian_prod(axis, axis).reshape(self.resolution, self.resolution, 2)
         x = x.transpose(0, 1)  # rows along x2, as matplotlib has it

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from flowlab.targets import Target
+from flowlab.targets import Conditional, Target
 
 
 class Points(NamedTuple):
@@ -31,7 +31,7 @@ class Data:
     val: Points
     test: Points
     names: tuple[str, ...]
-    truth: Target | None = None
+    truth: Target | Conditional | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -3,16 +3,18 @@
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from flowlab.targets.target import Target
+from flowlab.targets.target import Conditional, Target
 
 CELLS = (20, 30, 40, 60, 80)  # of a grid to a unit of length; on to the next while two disagree
 TOLERANCE = 1e-4  # of two grids
 NEGLIGIBLE = math.log(1e-12)  # below the density's highest: a normal's beyond 7.4 sigma
+CONTEXTS = (12, 24)
 BATCH, MOST, ENOUGH = 100_000, 1_000_000, 1e-3  # fresh points at once, in all, and their error
 
 LogProb = Callable[[Tensor], Tensor]
@@ -31,6 +33,26 @@ def kl_divergence(p: Target, log_q: LogProb, draw: Callable[[int], Tensor]) -> D
     log_q takes points (N, D) to log-densities in nats, (N,); draw(n) gives n fresh points of p.
     """
     return by_quadrature(p, log_q) if p.dim <= 2 else by_sampling(p, log_q, draw)
+
+
+def conditional_kl_divergence(
+    p: Conditional, log_q: Callable[[Tensor, Tensor], Tensor]
+) -> Divergence:
+    """The mean over contexts of KL(p(x | c) || q(x | c)), up to the plane.
+
+    log_q takes points (N, D) and a context (C,) to log-densities, (N,). The error is the largest of
+    any context's, and the difference between two sets of contexts, the second with twice as many.
+    """
+    means = []
+    for n in CONTEXTS:
+        found = [by_quadrature(p.given(c), partial(_given, log_q, c)) for c in p.contexts(n)]
+        means.append(torch.stack([kl for kl, _ in found]).mean())
+    error = torch.stack([error for _, error in found]).max() + (means[1] - means[0]).abs()
+    return Divergence(means[1], error)
+
+
+def _given(log_q: Callable[[Tensor, Tensor], Tensor], context: Tensor, x: Tensor) -> Tensor:
+    return log_q(x, context)
 
 
 def by_quadrature(p: Target, log_q: LogProb) -> Divergence:

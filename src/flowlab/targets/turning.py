@@ -36,6 +36,14 @@ class Turning:
         """Log-density in nats: (..., 2) and (..., 1) -> (...)."""
         return self.still.log_prob(_turned(x, -context))
 
+    def contexts(self, n: int) -> Tensor:
+        """The middles of n parts of equal probability: (n, 1)."""
+        return math.pi * ((torch.arange(n).unsqueeze(1) + 0.5) / n - 0.5)
+
+    def given(self, context: Tensor) -> "Turned":
+        """The density given a context (1,)."""
+        return Turned(self, context)
+
     def sample_context(self, n: int, generator: Generator | None = None) -> Tensor:
         """Draw n contexts: (n, 1)."""
         return math.pi * (torch.rand(n, 1, generator=generator) - 0.5)
@@ -45,6 +53,23 @@ class Turning:
         leading = (n, *context.shape[:-1])
         x = self.still.sample(math.prod(leading), generator).reshape(*leading, 2)
         return _turned(x, context)
+
+
+class Turned:
+    """`Turning` given a context."""
+
+    dim, extent = Turning.dim, Turning.extent
+
+    def __init__(self, turning: Turning, context: Tensor):
+        self.turning, self.context, self.entropy = turning, context, turning.entropy
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-density in nats: (..., 2) -> (...)."""
+        return self.turning.log_prob(x, self.context)
+
+    def sample(self, n: int, generator: Generator | None = None) -> Tensor:
+        """Draw n points: (n, 2)."""
+        return self.turning.sample(n, self.context, generator)
 
 
 def _turned(x: Tensor, angle: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from flowlab.data import Data, Points
 from flowlab.errors import NonFiniteError
 from flowlab.flows import Flow
 from flowlab.rng import generator
-from flowlab.targets.divergence import kl_divergence
+from flowlab.targets import Conditional, Target
+from flowlab.targets.divergence import Divergence, conditional_kl_divergence, kl_divergence
 
 ERRORS = ("_stderr", "_error")  # how the names of figures end that say how sure another is
 
@@ -61,16 +62,21 @@ class Likelihood:
             "test/nll": test.mean(),
             "test/nll_stderr": test.std(correction=min(1, len(test) - 1)) / len(test) ** 0.5,
         }
-        if (truth := data.truth) is not None:
-            fresh = generator("data/fresh", seed)
-            kl, error = kl_divergence(
-                truth,
-                lambda x: flow.log_prob(x.to(flow.base.loc)).cpu().double(),
-                lambda n: truth.sample(n, fresh),
-            )
-            figures |= {"test/kl": kl, "test/kl_error": error}
-            figures["test/entropy"] = torch.tensor(truth.entropy, dtype=torch.float64)
+        if data.truth is not None:
+            figures["test/kl"], figures["test/kl_error"] = _kl(flow, data.truth, seed)
+            figures["test/entropy"] = torch.tensor(data.truth.entropy, dtype=torch.float64)
         return {name: float(figure) for name, figure in figures.items()}
+
+
+def _kl(flow: Flow, truth: Target | Conditional, seed: int) -> Divergence:
+    def log_q(x: Tensor, context: Tensor | None = None) -> Tensor:
+        points = Points(x, context).map(lambda t: t.to(flow.base.loc))
+        return flow.log_prob(*points).cpu().double()
+
+    if isinstance(truth, Conditional):
+        return conditional_kl_divergence(truth, log_q)
+    fresh = generator("data/fresh", seed)
+    return kl_divergence(truth, log_q, lambda n: truth.sample(n, fresh))
 
 
 def summarized(figures: Sequence[dict[str, float]], best: int) -> dict[str, Any]:
