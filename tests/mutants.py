@@ -41,6 +41,8 @@ TARGETS, SCHEDULES = "src/flowlab/targets/bimodal.py", "src/flowlab/training/sch
 REPLICATES = "src/flowlab/training/replicates.py"
 CALLBACKS, TABLE = "src/flowlab/callbacks", "src/flowlab/plots/table.py"
 TURNING = "src/flowlab/targets/turning.py"
+CHECKERBOARD = "src/flowlab/targets/checkerboard.py"
+EIGHT = "src/flowlab/targets/eight_gaussians.py"
 FILES, RESUME = "src/flowlab/files.py", "src/flowlab/runs/resume.py"
 DIRECTORY, CHECKPOINTS = "src/flowlab/runs/directory.py", "src/flowlab/runs/checkpoints.py"
 EXPORT, LOGGER = "src/flowlab/export.py", "src/flowlab/logger.py"
@@ -267,6 +269,18 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "data: samples with a variance of 0.202": Mutant(
         "test_targets.py", ((TARGETS, "math.sqrt(self.variance) * noise", "0.202**0.5 * noise"),)
+    ),
+    "targets: a checkerboard of the other colour": Mutant(
+        "test_targets.py -k checkerboard", ((CHECKERBOARD, "% 2 == 0)", "% 2 == 1)"),)
+    ),
+    "targets: points of the checkerboard rounded over an edge": Mutant(
+        "test_targets.py -k over_an_edge", ((CHECKERBOARD, ".clamp(2**-20, 1 - 2**-20)", ""),)
+    ),
+    "targets: eight modes not shared among eight": Mutant(
+        "test_targets.py -k eight", ((EIGHT, "8 * 2 * math.pi * self", "2 * math.pi * self"),)
+    ),
+    "targets: seven modes drawn of eight": Mutant(
+        "test_targets.py -k eight", ((EIGHT, "torch.randint(8,", "torch.randint(7,"),)
     ),
     # replicates and their diagnosis
     "diagnosis: the first replicate is always to blame": Mutant(
