@@ -128,13 +128,22 @@ MUTANTS: dict[str, Mutant] = {
         SOLVER_TESTS, ((TRANSFORM, "return value, log_det", "return value, -log_det"),)
     ),
     "solvers: the log-det of the formula, not negated": Mutant(
-        SOLVER_TESTS, ((TRANSFORM, "log_det = -self(x", "log_det = self(x"),)
+        SOLVER_TESTS, ((TRANSFORM, "return x, -self(x", "return x, self(x"),)
     ),
-    "solvers: no gradient instead of a refusal": Mutant(
-        SOLVER_TESTS, ((TRANSFORM, "not torch.is_grad_enabled()", "True"),)
+    "solvers: no gradient at all": Mutant(
+        SOLVER_TESTS, ((TRANSFORM, "if torch.is_grad_enabled() and any(", "if False and any("),)
     ),
-    "solvers: a refusal for parameters alone": Mutant(
+    "solvers: no gradient in the points alone": Mutant(
         SOLVER_TESTS, ((TRANSFORM, "causes = (u, *", "causes = (*"),)
+    ),
+    "solvers: no gradient in the context alone": Mutant(
+        SOLVER_TESTS, ((TRANSFORM, "() if context is None else (context,)", ""),)
+    ),
+    "solvers: the Jacobian transposed": Mutant(
+        SOLVER_TESTS, ((TRANSFORM, "transpose(0, 1)", "permute(1, 2, 0)"),)
+    ),
+    "solvers: the Newton step's value added": Mutant(
+        SOLVER_TESTS, ((TRANSFORM, "(residual - residual.detach())", "residual"),)
     ),
     "solvers: the wrong side": Mutant(
         SOLVER_TESTS, ((SOLVE, "(f_x > 0) == (f_a", "(f_x > 0) != (f_a"),)

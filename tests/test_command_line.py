@@ -184,7 +184,6 @@ WORDS = {
     "~callbacks.sample": "callbacks.sample: no such key; did you mean callbacks.samples",
     "hydra/launcher=nosuch": 'hydra/launcher=nosuch: not installed; try pip install -e ".[sweep]"',
     "fast": "fast: expected key=value or group=choice",
-    "flow=planar flow.direction=sampling": "flow: no gradient goes through a solver",
 }
 
 

@@ -1,7 +1,6 @@
 """What a flow is made of: invertible maps that know how they change volume."""
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,9 +49,14 @@ class Inverse(Transform):
 class OneWay(Transform):
     """A transform with a formula for one direction, `forward`; the other is found by a solver.
 
-    To implement one, write `forward` and `solve`. `inverse` gives the point whose `forward` is u to
-    the rounding of floating point, and minus the log-det of `forward` there. Its gradient would be
-    one through the solver: a backward pass that needs it raises RuntimeError.
+    To implement one, write `forward` and `solve`. `inverse` gives the x whose `forward` is u to the
+    rounding of floating point, and minus the log-det of `forward` there. Where a gradient is wanted
+    x is tied to u, the context and the parameters by a Newton step, whose value is nil:
+
+        x - J(x)^-1 (f(x) - u),   x and J = df/dx as constants
+
+    which gives the gradients of the implicit function theorem, at the cost of J and of a solve with
+    it. They are exact; derivatives of a second order through `inverse` are not.
     """
 
     @abstractmethod
@@ -62,37 +66,21 @@ class OneWay(Transform):
     def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             x = self.solve(u, context)
-            log_det = -self(x, context)[1]
-        if not torch.is_grad_enabled():
-            return x, log_det
         causes = (u, *(() if context is None else (context,)), *self.parameters())
-        return _refuse_gradient(x, *causes), _refuse_gradient(log_det, *causes)
+        if torch.is_grad_enabled() and any(cause.requires_grad for cause in causes):
+            x = self._tied(x, u, context)
+        return x, -self(x, context)[1]
 
-
-class _RefuseGradient(torch.autograd.Function):
-    """The identity of its first argument, in a graph that cannot be gone back."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(value: Tensor, *causes: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        raise RuntimeError(
-            "no gradient goes through a solver: this flow has a formula for its other direction "
-            "only; build it with the other `direction`, or call it under torch.no_grad()"
-        )
-
-
-def _refuse_gradient(value: Tensor, *causes: Tensor) -> Tensor:
-    result: Tensor = _RefuseGradient.apply(value, *causes)  # type: ignore[no-untyped-call]
-    return result
+    def _tied(self, x: Tensor, u: Tensor, context: Tensor | None) -> Tensor:
+        """The same x, with the derivatives of the point behind u."""
+        with torch.no_grad():
+            # points do not see each other: of a sum over them each has its own part
+            jacobian = torch.func.jacrev(lambda x: self(x, context)[0].sum(0).flatten())(x)
+            jacobian = jacobian.flatten(2).transpose(0, 1)
+        residual = self(x, context)[0] - u
+        residual = (residual - residual.detach()).flatten(1)
+        step: Tensor = torch.linalg.solve_ex(jacobian, residual.unsqueeze(-1)).result
+        return x - step.reshape(x.shape)
 
 
 def vector_size(shape: tuple[int, ...]) -> int:
