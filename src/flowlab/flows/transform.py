@@ -50,7 +50,7 @@ class OneWay(Transform):
     """A transform with a formula for one direction, `forward`; the other is found by a solver.
 
     To implement one, write `forward` and `solve`. `inverse` gives the x whose `forward` is u to the
-    rounding of floating point, and minus the log-det of `forward` there. Where a gradient is wanted
+    rounding of floating point, and minus the log-det of `forward` there. Within autograd that
     x is tied to u, the context and the parameters by a Newton step, whose value is nil:
 
         x - J(x)^-1 (f(x) - u),   x and J = df/dx as constants
@@ -66,8 +66,7 @@ class OneWay(Transform):
     def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             x = self.solve(u, context)
-        causes = (u, *(() if context is None else (context,)), *self.parameters())
-        if torch.is_grad_enabled() and any(cause.requires_grad for cause in causes):
+        if torch.is_grad_enabled():  # under vmap no tensor says whether it requires one
             x = self._tied(x, u, context)
         return x, -self(x, context)[1]
 
