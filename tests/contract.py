@@ -43,6 +43,7 @@ PROMISES = {
         },
     ),
     "planar": Promise({"num_flows": 4}, start=0.2),
+    "residual": Promise({"num_flows": 3, "num_hidden": 12}, start=0.5),
 }
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

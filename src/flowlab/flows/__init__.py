@@ -8,6 +8,7 @@ from typing import Any
 from flowlab.flows.coupling import coupling
 from flowlab.flows.flow import Flow, StandardNormal
 from flowlab.flows.planar import planar
+from flowlab.flows.residual import residual
 from flowlab.flows.stack import stack
 from flowlab.flows.transform import Inverse, OneWay, Transform
 
@@ -16,6 +17,7 @@ __all__ = ["FLOWS", "Flow", "Inverse", "OneWay", "StandardNormal", "Transform", 
 FLOWS: dict[str, Callable[..., list[Transform]]] = {
     "coupling": coupling,
     "planar": planar,
+    "residual": residual,
 }
 DIRECTIONS = ("density", "sampling")
 
