@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowlab.flows.coupling import coupling
+from flowlab.flows.ffjord import ffjord
 from flowlab.flows.flow import Flow, StandardNormal
 from flowlab.flows.planar import planar
 from flowlab.flows.residual import residual
@@ -18,6 +19,7 @@ FLOWS: dict[str, Callable[..., list[Transform]]] = {
     "coupling": coupling,
     "planar": planar,
     "residual": residual,
+    "ffjord": ffjord,
 }
 DIRECTIONS = ("density", "sampling")
 

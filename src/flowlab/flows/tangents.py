@@ -44,13 +44,18 @@ class Network(nn.Module):
         return [first if context is None else F.linear(context, self.shift, first), *others]
 
 
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """W x + b, with one bias (H,), or one for each point, (N, H)."""
+    return F.linear(x, weight, bias) if bias.dim() == 1 else F.linear(x, weight) + bias
+
+
 def run(
     x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """The network's value at points (N, D), and the slopes of its units, (N, H) a layer."""
     slopes = []
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        x = torch.tanh(x @ weight.mT + bias)
+        x = torch.tanh(affine(x, weight, bias))
         slopes.append(1 - x.square())
     return F.linear(x, weights[-1], biases[-1]), slopes
 
