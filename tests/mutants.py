@@ -50,6 +50,8 @@ LOOP, RUN = "src/flowlab/training/module.py", "src/flowlab/experiment.py"
 OBJECTIVES, TRAINER = "src/flowlab/training/objectives.py", "src/flowlab/trainer.py"
 TRANSFORM, SOLVE = "src/flowlab/flows/transform.py", "src/flowlab/flows/solve.py"
 STACK, PLANAR = "src/flowlab/flows/stack.py", "src/flowlab/flows/planar.py"
+RESIDUAL, FFJORD = "src/flowlab/flows/residual.py", "src/flowlab/flows/ffjord.py"
+TANGENTS = "src/flowlab/flows/tangents.py"
 NETS, BUILD = "src/flowlab/flows/nets.py", "src/flowlab/flows/__init__.py"
 TARGETS = "src/flowlab/targets/bimodal.py"
 # the plane alone: elsewhere a mask used again trips over shapes before a test can judge it
@@ -174,6 +176,78 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "solvers: the constraint without its margin": Mutant(
         SOLVER_TESTS, ((PLANAR, "MARGIN = 1e-3", "MARGIN = 0.0"),)
+    ),
+    # residual blocks
+    "residual: no spectral norm": Mutant(
+        "test_residual.py -k contraction", ((RESIDUAL, ".clamp(min=1)", ".clamp(min=1, max=1)"),)
+    ),
+    "residual: a spectral norm that is kept": Mutant(
+        "test_residual.py -k remembered",
+        (
+            (
+                RESIDUAL,
+                "norms = outer[0], spectral_norm(second), outer[1]",
+                "self.kept = getattr(self, 'kept', None) or [outer[0], spectral_norm(second), "
+                "outer[1]]; norms = [norm.detach() for norm in self.kept]",
+            ),
+        ),
+    ),
+    "residual: the smallest singular value": Mutant(
+        "test_residual.py -k spectral_norm",
+        ((RESIDUAL, "eigenvectors[..., -1:]", "eigenvectors[..., :1]"),),
+    ),
+    "residual: Newton's steps alone": Mutant(
+        "test_residual.py -k to_rounding",
+        ((RESIDUAL, "torch.where(nearer, newton, u - g)", "newton"),),
+    ),
+    "residual: the fixed point alone": Mutant(
+        "test_residual.py -k to_rounding",
+        ((RESIDUAL, "torch.where(nearer, newton, u - g)", "u - g"),),
+    ),
+    "residual: terms not weighted by their chance": Mutant(
+        "test_residual.py -k unbiased", ((RESIDUAL, "(k * contraction ** max(k - 2, 0))", "k"),)
+    ),
+    "residual: all terms of one sign": Mutant(
+        "test_residual.py -k unbiased", ((RESIDUAL, "(-1) ** (k + 1) /", "1 /"),)
+    ),
+    "residual: the log-det in the plane without its cross term": Mutant(
+        "test_flows.py -k 'jacobian and residual-2'", ((RESIDUAL, "a * d - b * c", "a * d"),)
+    ),
+    "residual: slopes of one layer left out": Mutant(
+        "test_flows.py -k 'jacobian and residual-2'",
+        ((TANGENTS, "rows = (rows @ weight.mT) * slope.unsqueeze(1)", "rows = rows @ weight.mT"),),
+    ),
+    "residual: the context ignored": Mutant(
+        "test_flows_use.py -k 'residual-context and decides'",
+        ((TANGENTS, "first if context is None else", "first if True else"),),
+    ),
+    # continuous flows
+    "ffjord: steps of other weights": Mutant(
+        "test_ffjord.py -k sixteenth",
+        ((FFJORD, "k1 + 2 * (k2 + k3) + k4, alpha=h / 6", "k1 + k2 + k3 + k4, alpha=h / 4"),),
+    ),
+    "ffjord: the trace by other weights": Mutant(
+        "test_ffjord.py -k sixteenth",
+        ((FFJORD, "2 * torch.stack(middles).sum(0)", "2.1 * torch.stack(middles).sum(0)"),),
+    ),
+    "ffjord: the middle at the start": Mutant(
+        "test_ffjord.py -k sixteenth", ((FFJORD, "fields[1::2]", "fields[:-1:2]"),)
+    ),
+    "ffjord: the last stage half-way": Mutant(
+        "test_ffjord.py -k sixteenth", ((FFJORD, "k3, alpha=h)", "k3, alpha=h / 2)"),)
+    ),
+    "ffjord: the trace without the gates of its weights": Mutant(
+        "test_ffjord.py -k field",
+        ((FFJORD, "first, second, last = weights", "first, second, last = self.net.weights"),),
+    ),
+    "ffjord: the trace of a network that is linear": Mutant(
+        "test_ffjord.py -k autograd", ((FFJORD, "(trace * (1 - second.square()))", "trace"),)
+    ),
+    "ffjord: back in time without the minus": Mutant(
+        "test_ffjord.py -k scipy", ((FFJORD, "-1 / self.num_steps", "1 / self.num_steps"),)
+    ),
+    "ffjord: back along the field in its old order": Mutant(
+        "test_ffjord.py -k scipy", ((FFJORD, "_fields(context)[::-1]", "_fields(context)"),)
     ),
     "networks: no second ReLU": Mutant(
         "test_coupling.py -k plain_networks",

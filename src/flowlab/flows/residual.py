@@ -66,22 +66,28 @@ class Residual(OneWay):
 
     def _contraction(self, context: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
         """The weights as they are used, and the biases given the context."""
-        c = self.coefficient
-        weights = [w / (spectral_norm(w) / c).clamp(min=1) for w in self.net.weights]
+        first, second, last = self.net.weights
+        outer = spectral_norm(torch.stack((first, last.mT))).unbind()
+        norms = outer[0], spectral_norm(second), outer[1]
+        weights = [
+            weight / (norm / self.coefficient).clamp(min=1)
+            for weight, norm in zip(self.net.weights, norms, strict=True)
+        ]
         return weights, self.net.shifted(context)
 
 
 def spectral_norm(weight: Tensor) -> Tensor:
-    """The largest singular value: |W v| for the right singular vector v, which is kept constant.
+    """The largest singular values of matrices (..., n, m), exactly: (...).
 
-    The gradient is exact, for |W v| does not change with v to the first order. In small networks it
-    takes half the time of `torch.linalg.matrix_norm`.
+    It is |W v| for the right singular vector v, kept constant: the gradient is exact, for |W v| does
+    not change with v to the first order. Small ones take half the time of `matrix_norm`.
     """
+    if weight.shape[-2] < weight.shape[-1]:
+        weight = weight.mT
     with torch.no_grad():
-        wide = weight.shape[0] < weight.shape[1]
-        gram = weight @ weight.mT if wide else weight.mT @ weight
-        v = torch.linalg.eigh(gram.nan_to_num(0, 0, 0)).eigenvectors[:, -1]
-    norm: Tensor = torch.linalg.vector_norm(v @ weight if wide else weight @ v)
+        gram = (weight.mT @ weight).nan_to_num(0, 0, 0)
+        v = torch.linalg.eigh(gram).eigenvectors[..., -1:]
+    norm: Tensor = torch.linalg.vector_norm(weight @ v, dim=(-2, -1))
     return norm
 
 
