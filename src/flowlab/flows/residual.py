@@ -79,8 +79,8 @@ class Residual(OneWay):
 def spectral_norm(weight: Tensor) -> Tensor:
     """The largest singular values of matrices (..., n, m), exactly: (...).
 
-    It is |W v| for the right singular vector v, kept constant: the gradient is exact, for |W v| does
-    not change with v to the first order. Small ones take half the time of `matrix_norm`.
+    It is |W v| for the right singular vector v, kept constant: the gradient is exact, for |W v|
+    does not change with v to the first order. Small ones take half the time of `matrix_norm`.
     """
     if weight.shape[-2] < weight.shape[-1]:
         weight = weight.mT
