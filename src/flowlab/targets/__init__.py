@@ -7,8 +7,14 @@ from flowlab.targets.target import Conditional, Target
 from flowlab.targets.turning import Turning
 
 __all__ = [
-    *("CONDITIONAL", "TARGETS", "Bimodal", "Checkerboard", "Conditional", "EightGaussians"),
-    *("Target", "Turning"),
+    "CONDITIONAL",
+    "TARGETS",
+    "Bimodal",
+    "Checkerboard",
+    "Conditional",
+    "EightGaussians",
+    "Target",
+    "Turning",
 ]
 
 TARGETS: dict[str, type[Target]] = {
