@@ -52,6 +52,7 @@ TRANSFORM, SOLVE = "src/flowlab/flows/transform.py", "src/flowlab/flows/solve.py
 STACK, PLANAR = "src/flowlab/flows/stack.py", "src/flowlab/flows/planar.py"
 RESIDUAL, FFJORD = "src/flowlab/flows/residual.py", "src/flowlab/flows/ffjord.py"
 TANGENTS = "src/flowlab/flows/tangents.py"
+LINEAR = "src/flowlab/flows/linear.py"
 NETS, BUILD = "src/flowlab/flows/nets.py", "src/flowlab/flows/__init__.py"
 TARGETS = "src/flowlab/targets/bimodal.py"
 # the plane alone: elsewhere a mask used again trips over shapes before a test can judge it
@@ -120,6 +121,27 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "layers: never turned round": Mutant(
         DIRECTION_TESTS, ((BUILD, 'direction == "sampling"', "False"),)
+    ),
+    # linear layers
+    "linear: a permutation that is not in the state": Mutant(
+        "test_linear.py", ((LINEAR, "eye(dim).flip(0))", "eye(dim).flip(0), False)"),)
+    ),
+    "linear: unmixed on the way back": Mutant(
+        "test_linear.py", ((LINEAR, "(u @ self.permutation).mT", "u.mT"),)
+    ),
+    "linear: a log-det of absolute values": Mutant(
+        "test_linear.py",
+        ((LINEAR, "s.exp().diag_embed(), s.sum()", "s.exp().diag_embed(), s.abs().sum()"),),
+    ),
+    "linear: ActNorm forgets on a reload that it was fitted": Mutant(
+        "test_linear.py",
+        ((LINEAR, '"fitted", torch.zeros(())', '"fitted", torch.zeros(()), False'),),
+    ),
+    "linear: ActNorm is fitted again and again": Mutant(
+        "test_linear.py", ((LINEAR, "if not self.fitted", "if True"),)
+    ),
+    "linear: all layers are fitted to the data themselves": Mutant(
+        "test_linear.py", ((FLOW, "            x, _ = transform(x, context)\n\n", "\n"),)
     ),
     # solvers, and what is made with them
     "solvers: Inverse is the transform itself": Mutant(

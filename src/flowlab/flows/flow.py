@@ -104,6 +104,14 @@ class Flow(nn.Module):
         return _in_chunks(self._log_prob, x, context, out, progress).reshape(leading)
 
     @torch.no_grad()
+    def fit(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Let each layer set what data decide (`ActNorm`), given what reaches it from points x."""
+        x, context, _ = self._flatten(x, context)
+        for transform in self.chain:
+            cast(Transform, transform).fit(x, context)
+            x, _ = transform(x, context)
+
+    @torch.no_grad()
     def sample(
         self,
         n: int,

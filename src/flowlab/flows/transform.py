@@ -23,6 +23,9 @@ class Transform(nn.Module, ABC):
     def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Generating direction, base to data: (N, *shape) -> (N, *shape) and (N,)."""
 
+    def fit(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Set what data decide, before training, given the points that `forward` will get."""
+
     def layers(self) -> list["Transform"]:
         """The layers that it consists of, in the order of `forward`: one, unless it says more."""
         return [self]
