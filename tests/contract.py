@@ -30,6 +30,7 @@ class Promise:
     double: float = 1e-10  # and in float64
     steep: str = ""  # why a point that was found is judged by where it is mapped to, if it is
     spread: float = 0.3  # of what is added to each weight of a new flow to make it a random one
+    lr: float = 1e-2  # of a short training
     layers: int = 0  # that the flow says it has; 0: num_flows
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # more options to test
 
@@ -46,6 +47,13 @@ PROMISES = {
     "residual": Promise({"num_flows": 2, "num_hidden": 8}, start=0.5),
     # steps of finite size: neither inverses of each other nor of a volume that is just the trace's
     "ffjord": Promise({"num_flows": 2, "num_hidden": 8, "num_steps": 4}, double=1e-5),
+    "radial": Promise({"num_flows": 4}, start=0.2),
+    "sylvester": Promise(
+        {"num_flows": 4, "num_reflections": 3},
+        start=0.2,
+        variants={name: {"variant": name} for name in ("orthogonal", "triangular")},
+    ),
+    "bnaf": Promise({"num_flows": 2, "num_hidden": 4}, start=0.2, lr=5e-2),
 }
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -99,7 +107,7 @@ def make(
 def trained(case: str) -> Flow:
     """A flow in the plane that has seen two modes for 50 steps, under contexts that say nothing."""
     flow, generator = build(case, 2, SINGLE), torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(flow.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=promise_of(case).lr)
     x = Bimodal().sample(2000, generator)
     for _ in range(50):
         optimizer.zero_grad()

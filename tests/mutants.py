@@ -52,6 +52,10 @@ TRANSFORM, SOLVE = "src/flowlab/flows/transform.py", "src/flowlab/flows/solve.py
 STACK, PLANAR = "src/flowlab/flows/stack.py", "src/flowlab/flows/planar.py"
 RESIDUAL, FFJORD = "src/flowlab/flows/residual.py", "src/flowlab/flows/ffjord.py"
 TANGENTS = "src/flowlab/flows/tangents.py"
+AMORTISED, RIDGE, RADIAL, SYLVESTER, BNAF = (
+    f"src/flowlab/flows/{name}.py" for name in ("amortised", "ridge", "radial", "sylvester", "bnaf")
+)
+AMORTISED_TESTS = "test_amortised.py"
 LINEAR = "src/flowlab/flows/linear.py"
 NETS, BUILD = "src/flowlab/flows/nets.py", "src/flowlab/flows/__init__.py"
 TARGETS = "src/flowlab/targets/bimodal.py"
@@ -89,9 +93,6 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "contexts: all are the first": Mutant(
         CONTEXT_TESTS, ((FLOW, "context.expand(*leading, -1)", "context[:1].expand(*leading, -1)"),)
-    ),
-    "contexts: ignored by planar layers": Mutant(
-        CONTEXT_TESTS, ((PLANAR, "self.raw if context is None", "self.raw if True"),)
     ),
     "contexts: every chunk has the first": Mutant(
         "test_flows_use.py -k chunks", ((FLOW, "context[chunk]", "context[: len(x[chunk])]"),)
@@ -143,6 +144,124 @@ MUTANTS: dict[str, Mutant] = {
     "linear: all layers are fitted to the data themselves": Mutant(
         "test_linear.py", ((FLOW, "            x, _ = transform(x, context)\n\n", "\n"),)
     ),
+    # layers given by one vector of parameters
+    "amortised: contexts are ignored": Mutant(
+        "test_flows_use.py -k 'decides and planar-context'",
+        ((AMORTISED, "if context is None:", "if True:"),),
+    ),
+    "amortised: the stack's layers turned round in the old order": Mutant(
+        "test_flows_use.py -k 'layers_are_the_flow and planar'",
+        ((AMORTISED, "zip(self.kinds[::-1], each[::-1]", "zip(self.kinds, each"),),
+    ),
+    "amortised: layers are handed out in another order": Mutant(
+        "test_flows_use.py -k 'layers_are_the_flow and planar'",
+        ((AMORTISED, "layer.raw = self.raw[i]", "layer.raw = self.raw[-i]"),),
+    ),
+    "ridge: the log-det's sign on the way back": Mutant(
+        "test_flows.py -k 'there_and_back and planar-2'",
+        ((RIDGE, "u), -self.log_det(bend", "u), self.log_det(bend"),),
+    ),
+    "ridge: the slope of tanh by its value": Mutant(
+        "test_flows.py -k 'jacobian and planar-2'",
+        ((RIDGE, "vectors[3] * (1 - bend.square())", "vectors[3] * (1 - bend)"),),
+    ),
+    "ridge: no gradient through the solver": Mutant(
+        SOLVER_TESTS, ((RIDGE, "if torch.is_grad_enabled()", "if False"),)
+    ),
+    "ridge: the slope of the solved equation without its one": Mutant(
+        SOLVER_TESTS, ((RIDGE, "slope = 1 + d", "slope = d"),)
+    ),
+    "planar: one end of the bracket": Mutant(
+        AMORTISED_TESTS, ((RIDGE, "right - reach, right + reach", "right, right + reach"),)
+    ),
+    "planar: the paper's |w|": Mutant(
+        AMORTISED_TESTS,
+        ((PLANAR, "w.square().sum(-1, keepdim=True)", "w.norm(dim=-1, keepdim=True)"),),
+    ),
+    "planar: no constraint": Mutant(
+        AMORTISED_TESTS, ((PLANAR, "v = u + (wv - wu) * w / square", "v, wv = u, wu"),)
+    ),
+    "planar: the constraint without its margin": Mutant(
+        AMORTISED_TESTS, ((PLANAR, "MARGIN = 1e-3", "MARGIN = 0.0"),)
+    ),
+    "planar: a division by |w|^2 = 0": Mutant(
+        AMORTISED_TESTS, ((PLANAR, ".clamp(min=1e-12)", ""),)
+    ),
+    "radial: no constraint": Mutant(
+        AMORTISED_TESTS,
+        ((RADIAL, "F.softplus(e + most + torch.log(-torch.expm1(-most))) - most", "e"),),
+    ),
+    "radial: the constraint without its margin": Mutant(
+        AMORTISED_TESTS, ((RADIAL, "MARGIN = 1e-3", "MARGIN = 0.0"),)
+    ),
+    "radial: the log-det of one dimension": Mutant(
+        "test_flows.py -k 'jacobian and radial-3'",
+        ((RADIAL, "(self.dim - 1) * across", "across"),),
+    ),
+    "radial: distances of each coordinate by itself": Mutant(
+        "test_flows.py -k 'jacobian and radial-3'",
+        ((RADIAL, "torch.linalg.vector_norm(away, dim=-1, keepdim=True)", "away.abs()"),),
+    ),
+    "radial: the other root": Mutant(
+        "test_flows.py -k 'there_and_back and radial-2'", ((RADIAL, "(p + q) / 2", "(p - q) / 2"),)
+    ),
+    "radial: one form of the root": Mutant(
+        AMORTISED_TESTS,
+        ((RADIAL, "torch.where(p > 0, (p + q) / 2, ", "torch.where(p == p, (p + q) / 2, "),),
+    ),
+    "sylvester: diagonals whose product can be -1": Mutant(
+        AMORTISED_TESTS, ((SYLVESTER, "s = LARGEST * entries", "s = entries"),)
+    ),
+    "sylvester: one of the diagonals alone": Mutant(
+        "test_flows.py -k 'jacobian and sylvester-2'", ((SYLVESTER, "b, r * s", "b, r"),)
+    ),
+    "sylvester: reflections by vectors of any length": Mutant(
+        AMORTISED_TESTS, ((SYLVESTER, "v = v / v.norm", "v = v / 1 + 0 * v.norm"),)
+    ),
+    "sylvester: orthonormal columns whose signs jump": Mutant(
+        AMORTISED_TESTS,
+        ((SYLVESTER, "q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)", "q"),),
+    ),
+    "sylvester: units are solved for in the wrong order": Mutant(
+        "test_flows.py -k 'there_and_back and sylvester-2'",
+        ((RIDGE, "reversed(range(d.shape[-1]))", "range(d.shape[-1])"),),
+    ),
+    "sylvester: no layer turned over": Mutant(
+        AMORTISED_TESTS, ((SYLVESTER, "i % 2 == 1", "False"),)
+    ),
+    "bnaf: no gate": Mutant(
+        "test_flows.py -k 'integrates and bnaf-random'",
+        (
+            (BNAF, "torch.lerp(x, value, gate)", "value"),
+            (BNAF, "torch.log1p(gate * (slope.squeeze(-1).mT - 1))", "slope.squeeze(-1).mT.log()"),
+        ),
+    ),
+    "bnaf: a log-det without the gate's other side": Mutant(
+        "test_flows.py -k 'jacobian and bnaf-2'",
+        (
+            (
+                BNAF,
+                "torch.log1p(gate * (slope.squeeze(-1).mT - 1))",
+                "(gate * slope.squeeze(-1).mT).log()",
+            ),
+        ),
+    ),
+    "bnaf: blocks above the diagonal": Mutant(
+        "test_bnaf.py", ((BNAF, "torch.where(row > column, blocks, 0)", "blocks"),)
+    ),
+    "bnaf: blocks on the diagonal of any sign": Mutant(
+        "test_bnaf.py", ((BNAF, "row == column, blocks.exp()", "row == column, blocks"),)
+    ),
+    "bnaf: a bracket that a gate of the other side makes": Mutant(
+        "test_flows.py -k 'there_and_back and bnaf-2'",
+        ((BNAF, "reach = u - gate * c, gate * third.sum()", "reach = u, gate"),),
+    ),
+    "bnaf: no layer turned over": Mutant(
+        "test_bnaf.py", ((BNAF, "flipped=i % 2 == 1", "flipped=False"),)
+    ),
+    "bnaf: coordinates see nothing of those before on the way back": Mutant(
+        "test_flows.py -k 'there_and_back and bnaf-2'", ((BNAF, "if others:", "if False:"),)
+    ),
     # solvers, and what is made with them
     "solvers: Inverse is the transform itself": Mutant(
         SOLVER_TESTS,
@@ -158,12 +277,12 @@ MUTANTS: dict[str, Mutant] = {
         SOLVER_TESTS, ((TRANSFORM, "if torch.is_grad_enabled()", "if False"),)
     ),
     "solvers: no gradient under vmap": Mutant(
-        "test_flows_use.py -k 'vmap and planar'",
+        "test_flows_use.py -k 'vmap and bnaf-2'",
         (
             (
                 TRANSFORM,
                 "if torch.is_grad_enabled()",
-                "if u.requires_grad or self.raw.requires_grad",
+                "if u.requires_grad or self.gate.requires_grad",
             ),
         ),
     ),

@@ -116,6 +116,7 @@ def test_samples_agree_with_the_density_cell_by_cell(case: str, weights: str) ->
     common = expected > 5
     observed = torch.cat((observed[common], observed[~common].sum()[None]))
     expected = torch.cat((expected[common], expected[~common].sum()[None]))
+    observed, expected = observed[expected > 0], expected[expected > 0]  # all may be common
     statistic = ((observed - expected) ** 2 / expected).sum().item()
     assert stats.chi2.sf(statistic, df=len(observed) - 1) > 1e-6
 

@@ -5,21 +5,27 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flowlab.flows.bnaf import bnaf
 from flowlab.flows.coupling import coupling
 from flowlab.flows.ffjord import ffjord
 from flowlab.flows.flow import Flow, StandardNormal
 from flowlab.flows.planar import planar
+from flowlab.flows.radial import radial
 from flowlab.flows.residual import residual
 from flowlab.flows.stack import stack
+from flowlab.flows.sylvester import sylvester
 from flowlab.flows.transform import Inverse, OneWay, Transform
 
 __all__ = ["FLOWS", "Flow", "Inverse", "OneWay", "StandardNormal", "Transform", "build_flow"]
 
 FLOWS: dict[str, Callable[..., list[Transform]]] = {
     "coupling": coupling,
+    "bnaf": bnaf,
     "planar": planar,
     "residual": residual,
     "ffjord": ffjord,
+    "radial": radial,
+    "sylvester": sylvester,
 }
 DIRECTIONS = ("density", "sampling")
 

@@ -4,15 +4,16 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from flowlab.flows.solve import find_root
-from flowlab.flows.transform import OneWay, Transform, vector_size
+from flowlab.flows.amortised import Vectors
+from flowlab.flows.ridge import Ridge
+from flowlab.flows.transform import Transform, vector_size
 
 MARGIN = 1e-3  # how far w.u stays above -1, where the layer would cease to be invertible
 
 
-class Planar(OneWay):
+class Planar(Ridge):
     """One planar layer on R^D.
 
         f(x) = x + v tanh(w.x + b),   log|det J| = log(1 + w.v (1 - tanh^2(w.x + b)))
@@ -30,35 +31,19 @@ class Planar(OneWay):
     """
 
     def __init__(self, dim: int, context: int = 0):
-        super().__init__()
+        raw = torch.randn(2 * dim + 1)
+        raw[:dim] *= 0.01
+        super().__init__(raw, context)
         self.sizes = [dim, dim, 1]
-        self.raw = nn.Parameter(torch.randn(2 * dim + 1))
-        with torch.no_grad():
-            self.raw[:dim] *= 0.01
-        if context:
-            self.slopes = nn.Parameter(torch.zeros(2 * dim + 1, context))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        v, w, b, wv = self._vectors(context)
-        bend = torch.tanh((w * x).sum(-1, keepdim=True) + b)
-        log_det = torch.log1p(wv * (1 - bend.square())).squeeze(-1)
-        return x + v * bend, log_det
-
-    def solve(self, u: Tensor, context: Tensor | None = None) -> Tensor:
-        v, w, b, wv = self._vectors(context)
-        goal = (w * u).sum(-1, keepdim=True)
-        reach = wv.abs()
-        a = find_root(lambda a: a + wv * torch.tanh(a + b) - goal, goal - reach, goal + reach)
-        return u - v * torch.tanh(a + b)
-
-    def _vectors(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The vectors v and w, (..., D), b and w.v, (..., 1)."""
-        raw = self.raw if context is None else F.linear(context, self.slopes, self.raw)
+    def vectors(self, raw: Tensor) -> Vectors:
+        """The column w, the row v, b and w.v."""
         u, w, b = torch.split(raw, self.sizes, dim=-1)
         wu = (w * u).sum(-1, keepdim=True)
         wv = F.softplus(wu + math.log(math.expm1(1 - MARGIN))) - 1 + MARGIN
         square = w.square().sum(-1, keepdim=True).clamp(min=1e-12)
-        return u + (wv - wu) * w / square, w, b, wv
+        v = u + (wv - wu) * w / square
+        return w.unsqueeze(-1), v.unsqueeze(-2), b, wv
 
 
 def planar(shape: tuple[int, ...], context: int, *, num_flows: int = 32) -> list[Transform]:

@@ -1,4 +1,4 @@
-"""Coupling layers in the fast lane: the same layers, with what they share paid for once."""
+"""Layers in the fast lane: the same layers, with what they share paid for once."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -7,7 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flowlab.flows.coupling import Coupling, Univariate, join, split
+from flowlab.flows.amortised import Amortised, AmortisedStack
+from flowlab.flows.coupling import Coupling, join, split
 from flowlab.flows.nets import MLP, mlp
 from flowlab.flows.transform import Transform
 
@@ -73,16 +74,18 @@ def _net(weights: tuple[Tensor, ...]) -> Callable[..., Tensor]:
 
 
 def stack(transforms: Sequence[Transform]) -> list[Transform]:
-    """The same transforms, with coupling layers that follow each other as one `CouplingStack`."""
+    """The same transforms, with layers of one kind that follow each other as one stack."""
     stacked: list[Transform] = []
-    for univariate, run in groupby(transforms, _stackable):
+    for (kind, _), run in groupby(transforms, _kind):
         layers = list(run)
-        stacked += layers if univariate is None else [CouplingStack(cast(list[Coupling], layers))]
+        stacked += layers if kind is None else [kind(layers)]
     return stacked
 
 
-def _stackable(transform: Transform) -> Univariate | None:
-    """What layers must have in common to become one stack, if they are of the kind that can."""
+def _kind(transform: Transform) -> tuple[Callable[..., Transform] | None, object]:
+    """The stack that a layer can be in, and what it must have in common with the others there."""
     if isinstance(transform, Coupling) and isinstance(transform.net, MLP):
-        return transform.univariate
-    return None
+        return CouplingStack, transform.univariate
+    if isinstance(transform, Amortised):
+        return AmortisedStack, type(transform)
+    return None, None

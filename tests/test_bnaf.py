@@ -1,0 +1,57 @@
+"""Block neural autoregressive layers: their masks, their signs, and how they reach all of R."""
+
+import pytest
+import torch
+
+from flowlab.flows import build_flow
+from flowlab.flows.bnaf import BlockNAF
+
+
+def random_layer(dim: int, flipped: bool = False) -> BlockNAF:
+    torch.manual_seed(0)
+    layer = BlockNAF(dim, 5, flipped=flipped).double()
+    for parameter in layer.parameters():
+        parameter.data += torch.randn_like(parameter)
+    layer.gate.data.normal_()
+    return layer
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_each_output_increases_in_its_own_input_and_sees_none_beyond(flipped: bool) -> None:
+    layer = random_layer(4, flipped)
+    x = 2 * torch.randn(30, 4, dtype=torch.float64)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda x: layer(x[None])[0][0]))(x)
+    seen = torch.ones(4, 4).triu() if flipped else torch.ones(4, 4).tril()
+    assert torch.equal((jacobian != 0).any(0), seen.bool())
+    assert (jacobian.diagonal(dim1=1, dim2=2) > 0).all()
+
+
+def test_it_reaches_all_of_r_with_the_slope_of_its_gate() -> None:
+    """Far out tanh is flat: the network gives a constant, and the gate's other side the rest."""
+    layer = random_layer(2)
+    x = torch.tensor([[1e6, -1e6], [2e6, -2e6]], dtype=torch.float64)
+    u, log_det = layer(x)
+    rest = 1 - layer.gate.sigmoid()
+    torch.testing.assert_close(u[1] - u[0], rest * (x[1] - x[0]))
+    torch.testing.assert_close(log_det, rest.log().sum().expand(2))
+
+
+def test_slopes_that_vanish_in_floating_point_cost_no_precision() -> None:
+    """From the steep middle, where 1 - tanh^2 is above 1e-3, to where it is zero in float32."""
+    layer = random_layer(2)
+    x = torch.linspace(-100, 100, 4001, dtype=torch.float64)[:, None].expand(-1, 2)
+    expected, single = layer(x)[1], layer.float()(x.float())[1]
+    torch.testing.assert_close(single.double(), expected, rtol=0, atol=1e-4)
+
+
+def test_its_weights_rows_have_the_norms_that_it_says() -> None:
+    layer = random_layer(3)
+    for weight, scale in zip(layer._layers(None)[0], layer.scales, strict=True):
+        torch.testing.assert_close(weight.norm(dim=1), scale.exp())
+
+
+def test_in_two_layers_every_coordinate_meets_every_other() -> None:
+    torch.manual_seed(0)
+    flow = build_flow("bnaf", 3, num_hidden=4).double()
+    jacobian = torch.func.jacrev(lambda x: flow(x)[0])(torch.randn(3, dtype=torch.float64))
+    assert (jacobian != 0).all()
