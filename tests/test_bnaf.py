@@ -44,10 +44,11 @@ def test_slopes_that_vanish_in_floating_point_cost_no_precision() -> None:
     torch.testing.assert_close(single.double(), expected, rtol=0, atol=1e-4)
 
 
-def test_its_weights_rows_have_the_norms_that_it_says() -> None:
+def test_its_weights_have_positive_blocks_on_the_diagonal_and_rows_of_the_norms_it_says() -> None:
     layer = random_layer(3)
     for weight, scale in zip(layer._layers(None)[0], layer.scales, strict=True):
         torch.testing.assert_close(weight.norm(dim=1), scale.exp())
+        assert (layer._diagonal(weight) > 0).all()
 
 
 def test_in_two_layers_every_coordinate_meets_every_other() -> None:
