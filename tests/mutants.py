@@ -253,7 +253,7 @@ MUTANTS: dict[str, Mutant] = {
         "test_bnaf.py", ((BNAF, "row == column, blocks.exp()", "row == column, blocks"),)
     ),
     "bnaf: a bracket that a gate of the other side makes": Mutant(
-        "test_flows.py -k 'there_and_back and bnaf-2'",
+        "test_bnaf.py",
         ((BNAF, "reach = u - gate * c, gate * third.sum()", "reach = u, gate"),),
     ),
     "bnaf: no layer turned over": Mutant(

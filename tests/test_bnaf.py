@@ -56,3 +56,13 @@ def test_in_two_layers_every_coordinate_meets_every_other() -> None:
     flow = build_flow("bnaf", 3, num_hidden=4).double()
     jacobian = torch.func.jacrev(lambda x: flow(x)[0])(torch.randn(3, dtype=torch.float64))
     assert (jacobian != 0).all()
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_the_bracket_holds_the_point_behind_whatever_the_gate(flipped: bool) -> None:
+    layer = random_layer(3, flipped)
+    layer.gate.data = torch.tensor([-3.0, 0.0, 3.0], dtype=torch.float64)
+    layer.scales[-1].data += 2
+    u = 3 * torch.randn(100, 3, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(layer.inverse(u)[0])[0], u, rtol=0, atol=1e-10)
