@@ -277,7 +277,7 @@ MUTANTS: dict[str, Mutant] = {
         SOLVER_TESTS, ((TRANSFORM, "if torch.is_grad_enabled()", "if False"),)
     ),
     "solvers: no gradient under vmap": Mutant(
-        "test_flows_use.py -k 'vmap and bnaf-2'",
+        "test_flows_use.py -k 'vmap and bnaf-sampling'",
         (
             (
                 TRANSFORM,
