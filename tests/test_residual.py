@@ -79,7 +79,7 @@ def test_where_steps_of_newton_are_no_good_the_fixed_point_goes_on(
     jacobians = torch.full((50, 2, 1), wrong, dtype=DOUBLE) * torch.eye(2)
     module = sys.modules[Residual.__module__]
     monkeypatch.setattr(module, "jacobian", lambda *_: jacobians)
-    monkeypatch.setattr(module, "NEWTON", 400)
+    monkeypatch.setitem(vars(module)["NEWTON"], DOUBLE, (400, 2))
     forth = u - layer(layer.solve(u))[0]
     assert forth.abs().max() < 1e-12
 
