@@ -31,10 +31,12 @@ class Promise:
     steep: str = ""  # why a point that was found is judged by where it is mapped to, if it is
     spread: float = 0.3  # of what is added to each weight of a new flow to make it a random one
     lr: float = 1e-2  # of a short training
+    grid: int = 160  # cells to a side, for a sum over the plane that is as good as the integral
     layers: int = 0  # that the flow says it has; 0: num_flows
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # more options to test
 
 
+STEEP = "where a random map is steep and then flat, rounding moves the point, not its image"
 PROMISES = {
     "coupling": Promise(
         {"num_flows": 4, "num_hidden": 8},
@@ -43,6 +45,19 @@ PROMISES = {
             "deep": {"num_flows": 32},
         },
     ),
+    "spline": Promise(
+        {"num_flows": 2, "num_hidden": 8}, start=2e-6, steep=STEEP, spread=0.15, grid=480
+    ),
+    "maf": Promise(
+        {"num_flows": 2, "num_hidden": 8},
+        grid=240,
+        variants={"odd": {"num_flows": 3, "num_hidden_layers": 3}},
+    ),
+    "iaf": Promise({"num_flows": 2, "num_hidden": 8}, grid=240),
+    "spline_ar": Promise(
+        {"num_flows": 2, "num_hidden": 8}, start=2e-6, steep=STEEP, spread=0.15, grid=480
+    ),
+    "naf": Promise({"num_flows": 2, "num_hidden": 8, "num_sigmoids": 4}, start=2.0, steep=STEEP),
     "planar": Promise({"num_flows": 4}, start=0.2),
     "residual": Promise({"num_flows": 2, "num_hidden": 8}, start=0.5),
     # steps of finite size: neither inverses of each other nor of a volume that is just the trace's

@@ -49,6 +49,8 @@ EXPORT, LOGGER = "src/flowlab/export.py", "src/flowlab/logger.py"
 LOOP, RUN = "src/flowlab/training/module.py", "src/flowlab/experiment.py"
 OBJECTIVES, TRAINER = "src/flowlab/training/objectives.py", "src/flowlab/trainer.py"
 TRANSFORM, SOLVE = "src/flowlab/flows/transform.py", "src/flowlab/flows/solve.py"
+UNIVARIATE, MADE = "src/flowlab/flows/univariate.py", "src/flowlab/flows/made.py"
+AUTOREGRESSIVE = "src/flowlab/flows/autoregressive.py"
 STACK, PLANAR = "src/flowlab/flows/stack.py", "src/flowlab/flows/planar.py"
 RESIDUAL, FFJORD = "src/flowlab/flows/residual.py", "src/flowlab/flows/ffjord.py"
 TANGENTS = "src/flowlab/flows/tangents.py"
@@ -75,13 +77,13 @@ MUTANTS: dict[str, Mutant] = {
         FLOW_TESTS, ((FLOW, "self.base.log_prob(u) + log_det", "self.base.log_prob(u)"),)
     ),
     "flows: the sign of s, one way": Mutant(
-        FLOW_TESTS, ((COUPLING, "addcmul(t, x, s.exp())", "addcmul(t, x, (-s).exp())"),)
+        FLOW_TESTS, ((UNIVARIATE, "addcmul(t, x, s.exp())", "addcmul(t, x, (-s).exp())"),)
     ),
     "flows: the sign of s, both ways": Mutant(
         FLOW_TESTS,
         (
-            (COUPLING, "addcmul(t, x, s.exp())", "addcmul(t, x, (-s).exp())"),
-            (COUPLING, "(y - t) * (-s).exp()", "(y - t) * s.exp()"),
+            (UNIVARIATE, "addcmul(t, x, s.exp())", "addcmul(t, x, (-s).exp())"),
+            (UNIVARIATE, "(y - t) * log_slope.exp()", "(y - t) * s.exp()"),
         ),
     ),
     "flows: a mask used again": Mutant(
@@ -401,6 +403,131 @@ MUTANTS: dict[str, Mutant] = {
     "networks: the hidden layers' first weights by the root": Mutant(
         "test_coupling.py -k start_as",
         ((NETS, "1 / math.sqrt(max(weight.shape[1], 1))", "max(weight.shape[1], 1) ** -0.25"),),
+    ),
+    # splines
+    "spline: a bin's slopes forgotten": Mutant(
+        "test_univariate.py -k 'slopes_sum and Rational'",
+        ((UNIVARIATE, "2 * (slope / bottom).log() + top.log()", "(slope / bottom).log()"),),
+    ),
+    "spline: one end's slope for both": Mutant(
+        "test_univariate.py -k 'both_sides'",
+        ((UNIVARIATE, "d0, d1 = slopes.unbind(-1)", "d1 = d0 = slopes[..., 0]"),),
+    ),
+    "spline: a softplus that is not moved": Mutant(
+        "test_univariate.py -k 'zeros_is'",
+        ((UNIVARIATE, "slopes + math.log(math.expm1(1 - FLATTEST))", "slopes"),),
+    ),
+    "spline: the root that cancels": Mutant(
+        "test_univariate.py -k 'wild'", ((UNIVARIATE, "falls = b < 0", "falls = b < -math.inf"),)
+    ),
+    "spline: outer knots where rounding leaves them": Mutant(
+        "test_univariate.py -k 'outer_knots'",
+        (
+            (
+                UNIVARIATE,
+                "F.pad(parts.new_ones(k, k - 1).triu(), (1, 1))",
+                "F.pad(parts.new_ones(k, k).triu(), (1, 0))",
+            ),
+        ),
+    ),
+    "spline: bins that can vanish": Mutant(
+        "test_univariate.py -k 'outer_knots'",
+        ((UNIVARIATE, "= 1e-2, 1e-3", "= 0.0, 1e-3"),),
+    ),
+    "spline: bins found on the wrong axis": Mutant(
+        "test_univariate.py -k 'wild'",
+        ((UNIVARIATE, "self._bin(y_in, parameters, 1)", "self._bin(y_in, parameters, 0)"),),
+    ),
+    # masked autoregressive layers
+    "maf: a coordinate that sees itself": Mutant(
+        "test_autoregressive.py -k lets",
+        ((MADE, "[i - 1 for i in order] * num_out", "[i for i in order] * num_out"),),
+    ),
+    "maf: outputs of the other order": Mutant(
+        "test_autoregressive.py -k lets", ((MADE, "[i - 1 for i in order]", "list(range(dim))"),)
+    ),
+    "maf: hidden units that see nothing of the context": Mutant(
+        "test_autoregressive.py -k lets", ((MADE, "[0] * context", "[dim] * context"),)
+    ),
+    "maf: in turn, a unit too few": Mutant(
+        "test_autoregressive.py -k in_turn", ((MADE, "weight_in.flip(1)", "weight_in"),)
+    ),
+    "maf: one order for all layers": Mutant(
+        "test_autoregressive.py -k either_end",
+        ((AUTOREGRESSIVE, "reverse=i % 2 == 1", "reverse=False"),),
+    ),
+    "maf: a stack without masks": Mutant(
+        "test_autoregressive.py -k either_end",
+        ((MADE, "[w * mask for", "[w + 0 * mask for"),),
+    ),
+    "maf: layers undone in the order in which they were done": Mutant(
+        "test_flows.py -k 'there_and_back and maf-3'",
+        ((STACK, "for net in reversed(self._nets())", "for net in self._nets()"),),
+    ),
+    "iaf: the family that it turns round": Mutant(
+        "test_autoregressive.py -k turned_round",
+        ((AUTOREGRESSIVE, "[Inverse(layer) for layer in reversed(layers)]", "layers"),),
+    ),
+    "iaf: turned round in the old order": Mutant(
+        "test_autoregressive.py -k turned_round",
+        ((AUTOREGRESSIVE, "for layer in reversed(layers)]", "for layer in layers]"),),
+    ),
+    "spline_ar: the slope of the other direction": Mutant(
+        "test_flows.py -k 'there_and_back and spline_ar-2'",
+        (
+            (
+                UNIVARIATE,
+                "torch.where(inside, -log_slope, 0.0)",
+                "torch.where(inside, log_slope, 0.0)",
+            ),
+        ),
+    ),
+    "spline_ar: affine layers": Mutant(
+        "test_autoregressive.py -k bends",
+        (
+            (
+                AUTOREGRESSIVE,
+                "spline = RationalQuadratic(num_bins, bound)",
+                "spline = Affine(bound)",
+            ),
+        ),
+    ),
+    # neural autoregressive layers
+    "naf: sigmoids that start alike": Mutant(
+        "test_univariate.py -k of_their_own",
+        ((UNIVARIATE, "= 4.6, 2.0", "= 4.6, 0.0"),),
+    ),
+    "naf: sigmoids that are clipped": Mutant(
+        "test_univariate.py -k saturate",
+        (
+            (
+                UNIVARIATE,
+                "log_on = F.logsigmoid(z)",
+                "log_on = (z.sigmoid() * (1 - 2e-6) + 1e-6).log()",
+            ),
+        ),
+    ),
+    "naf: steepness without bounds": Mutant(
+        "test_univariate.py -k 'wherever'",
+        ((UNIVARIATE, "STEEPEST * (a / STEEPEST).tanh()", "a"),),
+    ),
+    "naf: the slope as a difference of sums": Mutant(
+        "test_univariate.py -k saturate",
+        (
+            (
+                UNIVARIATE,
+                "(parts + log_a).logsumexp(1)",
+                "(on + log_on - z + log_a).logsumexp(1) - (sum_on + sum_off).squeeze(1)",
+            ),
+        ),
+    ),
+    "naf: half of the bracket": Mutant(
+        "test_univariate.py -k wherever",
+        ((UNIVARIATE, "single.amin(1), single.amax(1)", "single.mean(1), single.amax(1)"),),
+    ),
+    "naf: a solver without a gradient": Mutant(
+        "test_univariate.py -k 'central and Deep'",
+        ((UNIVARIATE, "if torch.is_grad_enabled():", "if False:"),),
     ),
     # the loop
     "loop: a short batch weighted as a full one": Mutant(

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flowlab.flows.autoregressive import iaf, maf, naf, spline_ar
 from flowlab.flows.bnaf import bnaf
-from flowlab.flows.coupling import coupling
+from flowlab.flows.coupling import coupling, spline
 from flowlab.flows.ffjord import ffjord
 from flowlab.flows.flow import Flow, StandardNormal
 from flowlab.flows.planar import planar
@@ -20,6 +21,11 @@ __all__ = ["FLOWS", "Flow", "Inverse", "OneWay", "StandardNormal", "Transform", 
 
 FLOWS: dict[str, Callable[..., list[Transform]]] = {
     "coupling": coupling,
+    "spline": spline,
+    "maf": maf,
+    "iaf": iaf,
+    "spline_ar": spline_ar,
+    "naf": naf,
     "bnaf": bnaf,
     "planar": planar,
     "residual": residual,

@@ -1,10 +1,7 @@
 """Coupling layers: one half of the coordinates decides how the other half moves."""
 
-import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,43 +9,7 @@ from torch import Tensor
 
 from flowlab.flows.nets import MLP
 from flowlab.flows.transform import Transform, vector_size
-
-
-class Univariate(Protocol):
-    """An increasing map of each coordinate by itself, with parameters that a net gives.
-
-    Both methods take values (N, K) and parameters (N, num_parameters * K) to values (N, K) and the
-    logarithms of the slopes of what they did, (N, K).
-    """
-
-    num_parameters: int  # of each coordinate
-
-    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]: ...
-
-    def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]: ...
-
-
-@dataclass(frozen=True)
-class Affine:
-    """y = x exp(s) + t,  s = bound * tanh(r / bound),  with the parameters (r, t).
-
-    The soft bound keeps the map invertible in floating point far from the data.
-    """
-
-    bound: float = 1.0
-    num_parameters = 2
-
-    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        s, t = self._scale_and_shift(parameters)
-        return torch.addcmul(t, x, s.exp()), s
-
-    def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        s, t = self._scale_and_shift(parameters)
-        return (y - t) * (-s).exp(), -s
-
-    def _scale_and_shift(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        r, t = parameters.chunk(2, dim=-1)
-        return r.tanh() if self.bound == 1 else self.bound * (r / self.bound).tanh(), t
+from flowlab.flows.univariate import Affine, RationalQuadratic, Univariate
 
 
 class Coupling(Transform):
@@ -112,14 +73,41 @@ def coupling(
     coordinates, which a warning says. With one coordinate each layer scales and shifts it given the
     context alone: a Gaussian for each context. Raises ValueError for points that are not vectors.
     """
+    return _layers(shape, context, num_flows, num_hidden, Affine(bound))
+
+
+def spline(
+    shape: tuple[int, ...],
+    context: int,
+    *,
+    num_flows: int = 4,
+    num_hidden: int = 64,
+    num_bins: int = 8,
+    bound: float = 5.0,
+) -> list[Transform]:
+    """A neural spline flow: coupling layers that bend coordinates by rational quadratic splines.
+
+    The layers keep the even and the odd coordinates in turn; they start as the identity, which
+    they always are outside [-bound, bound]. A single layer never moves half of the coordinates,
+    which a warning says. Raises ValueError for points that are not vectors.
+    """
+    return _layers(shape, context, num_flows, num_hidden, RationalQuadratic(num_bins, bound))
+
+
+def _layers(
+    shape: tuple[int, ...],
+    context: int,
+    num_flows: int,
+    num_hidden: int,
+    univariate: Univariate,
+) -> list[Transform]:
+    """Coupling layers with MLPs that keep the even and the odd coordinates in turn."""
     dim = vector_size(shape)
-    if not 0 < bound < math.inf:
-        raise ValueError(f"bound must be positive and finite, got {bound}")
     if num_flows == 1 < dim:
         warnings.warn(
-            "with num_flows=1 half of the coordinates never move; use num_flows >= 2", stacklevel=3
+            "with num_flows=1 half of the coordinates never move; use num_flows >= 2", stacklevel=4
         )
-    univariate, sizes = Affine(bound), ((dim + 1) // 2, dim // 2)
+    sizes = ((dim + 1) // 2, dim // 2)
     layers: list[Transform] = []
     for i in range(num_flows):
         kept = i % 2 if dim > 1 else 1

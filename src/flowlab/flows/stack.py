@@ -8,9 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from flowlab.flows.amortised import Amortised, AmortisedStack
+from flowlab.flows.autoregressive import Autoregressive
 from flowlab.flows.coupling import Coupling, join, split
+from flowlab.flows.made import MADE, MaskedNet, Masks
 from flowlab.flows.nets import MLP, mlp
-from flowlab.flows.transform import Transform
+from flowlab.flows.transform import Inverse, Transform
+from flowlab.flows.univariate import Univariate
 
 
 class CouplingStack(Transform):
@@ -73,8 +76,54 @@ def _net(weights: tuple[Tensor, ...]) -> Callable[..., Tensor]:
     return lambda x, context: mlp(x, context, *weights)
 
 
+class AutoregressiveStack(Transform):
+    """Autoregressive layers that follow each other, as one transform, as `CouplingStack` is.
+
+    Their nets' weights are one parameter for each level, (layers, ...), and are masked at once.
+    """
+
+    def __init__(self, layers: Sequence[Autoregressive]):
+        super().__init__()
+        nets = [cast(MADE, layer.net) for layer in layers]
+        self.univariate = layers[0].univariate
+        self.wirings = [net.wiring for net in nets]
+        self.weights, self.biases = (
+            nn.ParameterList(torch.stack(tensors).detach() for tensors in zip(*lists, strict=True))
+            for lists in ([net.weights for net in nets], [net.biases for net in nets])
+        )
+        masks = zip(*(net.masks.buffers() for net in nets), strict=True)
+        self.masks = Masks([torch.stack(tensors) for tensors in masks])
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_slopes = []
+        for net in self._nets():
+            x, log_slope = self.univariate.forward(x, net(x, context))
+            log_slopes.append(log_slope)
+        return x, torch.cat(log_slopes, dim=-1).sum(-1)
+
+    def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_slopes = []
+        for net in reversed(self._nets()):
+            u, log_slope = net.in_turn(u, context, self.univariate.inverse)
+            log_slopes.append(log_slope)
+        return u, torch.cat(log_slopes, dim=-1).sum(-1)
+
+    def layers(self) -> list[Transform]:
+        """Each layer by itself, with views of its weights."""
+        return [Autoregressive(net, self.univariate) for net in self._nets()]
+
+    def _nets(self) -> list[MaskedNet]:
+        weights = zip(*(weight.unbind() for weight in self.masks.put_on(self.weights)), strict=True)
+        biases = zip(*(bias.unbind() for bias in self.biases), strict=True)
+        parts = zip(self.wirings, weights, biases, strict=True)
+        return [MaskedNet(wiring, list(w), list(b)) for wiring, w, b in parts]
+
+
 def stack(transforms: Sequence[Transform]) -> list[Transform]:
     """The same transforms, with layers of one kind that follow each other as one stack."""
+    if all(isinstance(transform, Inverse) for transform in transforms):
+        turned = [cast(Inverse, transform).transform for transform in reversed(transforms)]
+        return [Inverse(transform) for transform in reversed(stack(turned))]
     stacked: list[Transform] = []
     for (kind, _), run in groupby(transforms, _kind):
         layers = list(run)
@@ -88,4 +137,6 @@ def _kind(transform: Transform) -> tuple[Callable[..., Transform] | None, object
         return CouplingStack, transform.univariate
     if isinstance(transform, Amortised):
         return AmortisedStack, type(transform)
+    if isinstance(transform, Autoregressive) and isinstance(transform.net, MADE):
+        return AutoregressiveStack, transform.univariate
     return None, None
