@@ -57,6 +57,7 @@ PROMISES = {
     "spline_ar": Promise(
         {"num_flows": 2, "num_hidden": 8}, start=2e-6, steep=STEEP, spread=0.15, grid=480
     ),
+    # not near the identity: sigmoids that start alike would stay alike
     "naf": Promise({"num_flows": 2, "num_hidden": 8, "num_sigmoids": 4}, start=2.0, steep=STEEP),
     "planar": Promise({"num_flows": 4}, start=0.2),
     "residual": Promise({"num_flows": 2, "num_hidden": 8}, start=0.5),

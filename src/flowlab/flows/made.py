@@ -24,7 +24,7 @@ class MADE(nn.Module):
     coordinates before the second.
 
     Reference: Germain et al., "MADE: Masked Autoencoder for Distribution Estimation", ICML 2015,
-    eqs. (12) to (15), with degrees that are not drawn but in order.
+    section 4, with degrees that are not drawn but dealt out evenly and sorted.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Increasing maps of a number, with parameters from a net: what couplings are made with."""
+"""Increasing maps of a number, with parameters from a net: what layers do to a coordinate."""
 
 import math
 from dataclasses import dataclass
@@ -165,7 +165,7 @@ class DeepSigmoid:
     between its members. Its gradients in y and the parameters are exact, by one Newton step of no
     value; second derivatives through it are not, nor those where the slope is below exp(-LONGEST).
 
-    Reference: Huang et al., "Neural Autoregressive Flows", ICML 2018, eqs. (8) to (10).
+    Reference: Huang et al., "Neural Autoregressive Flows", ICML 2018, section 3.1, "DSF".
     """
 
     num_sigmoids: int = 16
