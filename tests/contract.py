@@ -59,17 +59,17 @@ PROMISES = {
     ),
     # not near the identity: sigmoids that start alike would stay alike
     "naf": Promise({"num_flows": 2, "num_hidden": 8, "num_sigmoids": 4}, start=2.0, steep=STEEP),
+    "bnaf": Promise({"num_flows": 2, "num_hidden": 4}, start=0.2, lr=5e-2, grid=320),
     "planar": Promise({"num_flows": 4}, start=0.2),
-    "residual": Promise({"num_flows": 2, "num_hidden": 8}, start=0.5),
-    # steps of finite size: neither inverses of each other nor of a volume that is just the trace's
-    "ffjord": Promise({"num_flows": 2, "num_hidden": 8, "num_steps": 4}, double=1e-5),
     "radial": Promise({"num_flows": 4}, start=0.2),
     "sylvester": Promise(
         {"num_flows": 4, "num_reflections": 3},
         start=0.2,
         variants={name: {"variant": name} for name in ("orthogonal", "triangular")},
     ),
-    "bnaf": Promise({"num_flows": 2, "num_hidden": 4}, start=0.2, lr=5e-2),
+    "residual": Promise({"num_flows": 2, "num_hidden": 8}, start=0.5),
+    # steps of finite size: neither inverses of each other nor of a volume that is just the trace's
+    "ffjord": Promise({"num_flows": 2, "num_hidden": 8, "num_steps": 4}, double=1e-5),
 }
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

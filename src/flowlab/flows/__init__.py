@@ -28,10 +28,10 @@ FLOWS: dict[str, Callable[..., list[Transform]]] = {
     "naf": naf,
     "bnaf": bnaf,
     "planar": planar,
-    "residual": residual,
-    "ffjord": ffjord,
     "radial": radial,
     "sylvester": sylvester,
+    "residual": residual,
+    "ffjord": ffjord,
 }
 DIRECTIONS = ("density", "sampling")
 

@@ -13,7 +13,6 @@ from flowlab.flows.coupling import Coupling, join, split
 from flowlab.flows.made import MADE, MaskedNet, Masks
 from flowlab.flows.nets import MLP, mlp
 from flowlab.flows.transform import Inverse, Transform
-from flowlab.flows.univariate import Univariate
 
 
 class CouplingStack(Transform):
