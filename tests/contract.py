@@ -67,7 +67,7 @@ PROMISES = {
         start=0.2,
         variants={name: {"variant": name} for name in ("orthogonal", "triangular")},
     ),
-    "residual": Promise({"num_flows": 2, "num_hidden": 8}, start=0.5),
+    "residual": Promise({"num_flows": 2, "num_hidden": 6}, start=0.3),
     # steps of finite size: neither inverses of each other nor of a volume that is just the trace's
     "ffjord": Promise({"num_flows": 2, "num_hidden": 8, "num_steps": 4}, double=1e-5),
 }

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from flowlab.export import load, save
 from flowlab.flows import FLOWS, Flow, build_flow
+from flowlab.flows.residual import NEWTON
 from flowlab.flows.solve import EVALUATIONS
 
 
@@ -188,6 +189,7 @@ def test_vmap_over_stacked_parameters(case: str, direction: str) -> None:
 def test_compiles_without_a_break(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Either way round, with the backend that runs what was traced: generated code is torch's."""
     monkeypatch.setitem(EVALUATIONS, DOUBLE, 4)  # of which all are traced
+    monkeypatch.setitem(NEWTON, DOUBLE, (1, 1))
     torch._dynamo.reset()
     flow, x = make(case, 3, num_flows=2), points(20, 3)
     c, close = context_of(flow, 20), close_to(case, DOUBLE)
