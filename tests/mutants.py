@@ -340,12 +340,12 @@ MUTANTS: dict[str, Mutant] = {
         ((RESIDUAL, "eigenvectors[..., -1:]", "eigenvectors[..., :1]"),),
     ),
     "residual: Newton's steps alone": Mutant(
-        "test_residual.py -k to_rounding",
-        ((RESIDUAL, "torch.where(nearer, newton, u - g)", "newton"),),
+        "test_residual.py -k no_good",
+        ((RESIDUAL, "torch.where(failed, u - g, newton)", "newton"),),
     ),
     "residual: the fixed point alone": Mutant(
         "test_residual.py -k to_rounding",
-        ((RESIDUAL, "torch.where(nearer, newton, u - g)", "u - g"),),
+        ((RESIDUAL, "torch.where(failed, u - g, newton)", "u - g"),),
     ),
     "residual: terms not weighted by their chance": Mutant(
         "test_residual.py -k unbiased", ((RESIDUAL, "(k * contraction ** max(k - 2, 0))", "k"),)
