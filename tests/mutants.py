@@ -22,10 +22,10 @@ class Mutant(NamedTuple):
 
 
 FLOW, COUPLING = "src/flowlab/flows/flow.py", "src/flowlab/flows/coupling.py"
-REPORT, RESULTS, SETTINGS, SWEEP, SWEEP_PLOTS, SWEEP_AXES = (
+TABLES, RESULTS, SETTINGS, SWEEP, SWEEP_PLOTS, SWEEP_AXES = (
     f"src/flowlab/{name}.py"
     for name in (
-        *("commands/report", "runs/results", "runs/settings", "commands/sweep"),
+        *("commands/tables", "runs/results", "runs/settings", "commands/sweep"),
         *("plots/sweep", "plots/sweep_axes"),
     )
 )
@@ -805,20 +805,20 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the report and its statistics
     "report: = at p > 0.01": Mutant(
-        "test_report.py -k pairs", ((REPORT, "p > 0.05 or", "p > 0.01 or"),)
+        "test_report.py -k pairs", ((TABLES, "p > 0.05 or", "p > 0.01 or"),)
     ),
     "report: cells compared with the worst": Mutant(
         "test_report.py -k worst",
-        ((REPORT, "compare(ranking.cells[0], cell,", "compare(ranking.cells[-1], cell,"),),
+        ((TABLES, "compare(ranking.cells[0], cell,", "compare(ranking.cells[-1], cell,"),),
     ),
     "report: never in pairs": Mutant(
-        "test_report.py -k pairs", ((REPORT, "if first.keys() == second.keys():", "if False:"),)
+        "test_report.py -k pairs", ((TABLES, "if first.keys() == second.keys():", "if False:"),)
     ),
     "report: pairs of any seeds": Mutant(
         "test_report.py -k welch",
         (
-            (REPORT, "first.keys() == second.keys()", "len(first) <= len(second)"),
-            (REPORT, "for seed in first]", "for seed in first.keys() & second.keys()]"),
+            (TABLES, "first.keys() == second.keys()", "len(first) <= len(second)"),
+            (TABLES, "for seed in first]", "for seed in first.keys() & second.keys()]"),
         ),
     ),
     "report: ranked by the test points": Mutant(

@@ -20,8 +20,9 @@ from scipy import stats
 from tensorboard.plugins.hparams import metadata
 
 from flowlab import export
-from flowlab.commands.report import report, to_markdown
+from flowlab.commands.report import report
 from flowlab.commands.sweep import finish_sweep
+from flowlab.commands.tables import to_markdown
 from flowlab.errors import SweepError
 from flowlab.experiment import train
 from flowlab.flows import Flow, build_flow

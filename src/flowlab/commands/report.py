@@ -6,28 +6,21 @@ python -m flowlab report FOLDER ...   writes them into the first folder and prin
 import csv
 import io
 import itertools
-import math
 import os
-import re
 import shlex
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-from scipy import stats
-
+from flowlab.commands.tables import to_markdown
 from flowlab.commands.terminal import print_anywhere
 from flowlab.errors import ConfigError
 from flowlab.files import write_whole
 from flowlab.plots import sweep as sweep_plots
-from flowlab.runs.results import KL, NLL, RANK, Cell, Ranking, Run, collect, rank, varied
-from flowlab.runs.settings import rounded, trial_id
-
-PAIRED, WELCH = "paired t-test over the seeds", "Welch's t-test"
+from flowlab.runs.results import Ranking, Run, collect, rank, varied
+from flowlab.runs.settings import trial_id
 
 
 def report(folders: Sequence[Path], output: Path) -> int:
@@ -62,25 +55,6 @@ def _print(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def compare(best: Cell, other: Cell, measure: str) -> tuple[float, str]:
-    """Two-sided p-value for equal means, and the test: paired where both have the same seeds.
-
-    Cells that share a seed share points, initialisation and order, so that their difference is
-    known better than either. nan unless both have two seeds.
-    """
-    first, second = best.by_seed(measure), other.by_seed(measure)
-    if min(len(first), len(second)) < 2:
-        return math.nan, ""
-    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
-        if first.keys() == second.keys():
-            pairs = [(first[seed], second[seed]) for seed in first]
-            p, test = stats.ttest_rel(*zip(*pairs, strict=True)).pvalue, PAIRED
-        else:
-            samples = list(first.values()), list(second.values())
-            p, test = stats.ttest_ind(*samples, equal_var=False).pvalue, WELCH
-    return 1.0 if math.isnan(p) else float(p), test  # nan where there is no difference at all
-
-
 def to_csv(runs: Sequence[Run]) -> str:
     """One row a run: what varied, every figure, the status, its directory."""
     axes = varied(runs)
@@ -101,104 +75,6 @@ def to_csv(runs: Sequence[Run]) -> str:
 
 def _is_figure(value: Any) -> bool:
     return isinstance(value, int | float)
-
-
-def to_markdown(
-    runs: Sequence[Run], rankings: Sequence[Ranking], left_out: Sequence[str], output: Path
-) -> str:
-    """A table of cells for each data set, the best first, and below them what failed."""
-    return "\n".join(_lines(runs, rankings, left_out, output)).rstrip() + "\n"
-
-
-def _lines(
-    runs: Sequence[Run], rankings: Sequence[Ranking], left_out: Sequence[str], output: Path
-) -> Iterator[str]:
-    for ranking in rankings:
-        if ranking.data:
-            yield from (f"### {' '.join(ranking.data.split())}", "")
-        rows, tests = _rows(ranking, output)
-        yield from (*_table(rows), "", *_legend(ranking, tests), "")
-    failures = [run for run in runs if not run.completed]
-    if failures:
-        rows = [["failed", "status", "reason"]]
-        for run in failures:
-            folder = os.path.relpath(run.folder, output)
-            rows.append([folder, run.metrics["status"], str(run.metrics.get("error", ""))])
-        yield from (*_table(rows), "")
-    yield from (f"left out: {line}" for line in left_out)
-
-
-def _rows(ranking: Ranking, output: Path) -> tuple[list[list[str]], set[str]]:
-    """The rows of a table, its head first, and the tests that its marks are from."""
-    measures = [RANK, *([KL] if any(cell.has(KL) for cell in ranking.cells) else []), NLL]
-    rows = [["", *ranking.axes, "seeds", *measures, "params", "seconds", "id", "runs"]]
-    tests = set()
-    for i, cell in enumerate(ranking.cells):
-        p, test = compare(ranking.cells[0], cell, ranking.measure) if i else (math.nan, "")
-        better = cell.mean(ranking.measure) < ranking.cells[0].mean(ranking.measure)
-        mark = "best" if i == 0 else "=" if p > 0.05 or (test and better) else ""
-        tests |= {test} - {""}
-        figures = [_figure(cell, measure) if cell.has(measure) else "" for measure in measures]
-        sizes = [f"{cell.mean('params'):.0f}", f"{cell.mean('seconds'):.1f}"]
-        folders = [os.path.relpath(run.folder, output) for run in cell.runs]
-        row = [mark, *map(rounded, cell.values), str(len(cell.by_seed(RANK))), *figures, *sizes]
-        rows.append([*row, trial_id(cell.runs[0].settings), braces(folders)])
-    return rows, tests
-
-
-def _figure(cell: Cell, measure: str) -> str:
-    return f"{cell.mean(measure):.4f} ± {cell.error(measure):.4f}".removesuffix(" ± nan")
-
-
-def _legend(ranking: Ranking, tests: set[str]) -> Iterator[str]:
-    several = any(len(cell.by_seed(RANK)) > 1 for cell in ranking.cells)
-    error = "mean ± standard error over the seeds" if several else "one seed each, no error known"
-    yield f"Nats, {error}; ranked by val/nll; runs are folders beside this table."
-    if tests:
-        named = f"{PAIRED} where they agree, else {WELCH}" if len(tests) > 1 else tests.pop()
-        yield f"= {ranking.measure} not significantly above the best's: {named},"
-        yield "two-sided, p > 0.05, uncorrected; blank where it is, or cannot be told."
-
-
-def braces(names: Sequence[str]) -> str:
-    """Names in a short form that a shell expands.
-
-    >>> braces(["lr=1,seed=0", "lr=1,seed=1"]), braces([f"s{i}/a" for i in range(12)]), braces("a")
-    ('lr=1,seed={0,1}', 's{0..11}/a', 'a')
-    >>> braces([f"{'x' * 91}-{digest}" for digest in ("0f52d5d8", "1d55cde4")])
-    '*-{0f52d5d8,1d55cde4}'
-    """
-    if max(map(len, names)) > 60:  # the digests that end long names of cells tell them apart
-        names = [re.sub(r"[^/]+(?=-[0-9a-f]{8}$)", "*", name) for name in names]
-    if len(names) == 1:
-        return names[0]
-    parts = [re.split(r"(\d+|\W)", name) for name in names]
-    left = _common(parts)
-    right = _common([part[left:][::-1] for part in parts])
-    middles = ["".join(part[left : len(part) - right]) for part in parts]
-    if all(re.fullmatch("0|[1-9][0-9]*", middle) for middle in middles):
-        numbers = sorted(map(int, middles))
-        middles = list(map(str, numbers))
-        if len(numbers) > 3 and numbers == list(range(numbers[0], numbers[-1] + 1)):
-            middles = [f"{numbers[0]}..{numbers[-1]}"]
-    tail = "".join(parts[0][len(parts[0]) - right :])
-    return f"{''.join(parts[0][:left])}{{{','.join(middles)}}}{tail}"
-
-
-def _common(parts: Sequence[Sequence[str]]) -> int:
-    """How many of their first elements all have in common."""
-    alike = (len(set(elements)) == 1 for elements in zip(*parts, strict=False))
-    return len(list(itertools.takewhile(bool, alike)))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    rows = [[" ".join(cell.split()).replace("|", "/") for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for i, row in enumerate(rows):
-        line = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield f"| {' | '.join(line)} |"
-        if i == 0:
-            yield f"| {' | '.join('-' * width for width in widths)} |"
 
 
 def draw(rankings: Sequence[Ranking], output: Path) -> None:
