@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from conftest import Compose
 from torch import Tensor
 
 from flowlab.data import Data, Points, toy
@@ -146,3 +147,17 @@ def test_held_out_points_come_in_their_own_order(monkeypatch: pytest.MonkeyPatch
 def test_an_unknown_target_is_named() -> None:
     with pytest.raises(ValueError, match=r"unknown target 'x'; available: bimodal, .*turning"):
         toy("x", 1, 1, 1, 0)
+
+
+@pytest.mark.parametrize("target", ["eight_gaussians", "checkerboard"])
+def test_a_data_set_brings_its_epochs_and_gives_way(target: str, compose_config: Compose) -> None:
+    cfg, usual = compose_config(f"data={target}"), compose_config()
+    assert cfg.data == {**usual.data, "target": target, "num_train": 20000, "batch_size": 256}
+    assert cfg.trainer == {**usual.trainer, "max_epochs": 40}
+    words = ("data.num_train=500", "trainer.max_epochs=3", "trainer=ddp")
+    own = compose_config(f"data={target}", *words)
+    assert (own.data.num_train, own.trainer.max_epochs, own.trainer.strategy) == (500, 3, "ddp")
+    preset = compose_config(f"data={target}", "experiment=fast")
+    fast = compose_config("experiment=fast")
+    assert (preset.trainer, preset.data.batch_size) == (fast.trainer, fast.data.batch_size)
+    assert preset.data.target == target
