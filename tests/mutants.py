@@ -22,11 +22,11 @@ class Mutant(NamedTuple):
 
 
 FLOW, COUPLING = "src/flowlab/flows/flow.py", "src/flowlab/flows/coupling.py"
-TABLES, RESULTS, SETTINGS, SWEEP, SWEEP_PLOTS, SWEEP_AXES = (
+TABLES, RESULTS, SETTINGS, SWEEP, SWEEP_PLOTS, SWEEP_AXES, OVERVIEW = (
     f"src/flowlab/{name}.py"
     for name in (
         *("commands/tables", "runs/results", "runs/settings", "commands/sweep"),
-        *("plots/sweep", "plots/sweep_axes"),
+        *("plots/sweep", "plots/sweep_axes", "plots/overview"),
     )
 )
 LOOP_TESTS = "test_training.py"
@@ -637,6 +637,13 @@ MUTANTS: dict[str, Mutant] = {
     "targets: seven modes drawn of eight": Mutant(
         "test_targets.py -k eight", ((EIGHT, "torch.randint(8,", "torch.randint(7,"),)
     ),
+    "data: its epochs before the trainer's": Mutant(
+        "test_data.py -k gives_way",
+        (
+            ("conf/train.yaml", "  - data: bimodal  #", "  #"),
+            ("conf/train.yaml", "  - objective: l", "  - data: bimodal\n  - objective: l"),
+        ),
+    ),
     # replicates and their diagnosis
     "diagnosis: the first replicate is always to blame": Mutant(
         "test_replicates.py -k wrong_is_named",
@@ -847,6 +854,26 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "report: keys that follow others as axes": Mutant(
         "test_report.py -k whole", ((RESULTS, "not follows(run.settings[key])", "True"),)
+    ),
+    "report: a flow decides though it has two values": Mutant(
+        "test_report.py -k two_values", ((RESULTS, "len(made) == len(pairs)", "True"),)
+    ),
+    "report: what a flow brings as axes": Mutant(
+        "test_report.py -k decides", ((RESULTS, "if key.startswith(CHOSEN):", "if False:"),)
+    ),
+    "report: whatever comes with a flow decided by it": Mutant(
+        "test_report.py -k decides", ((RESULTS, "if key.startswith(CHOSEN):", "if True:"),)
+    ),
+    "report: a cell that failed is the first": Mutant(
+        "test_report.py -k one_table", ((RESULTS, "else len(cells) for o", "else -1 for o"),)
+    ),
+    "report: marks of another cell": Mutant(
+        "test_report.py -k one_table",
+        ((TABLES, "marked[ranking.cells.index(cell)]", "marked[cells.index(values)]"),),
+    ),
+    "report: an overview with its axes exchanged": Mutant(
+        "test_report.py -k overview",
+        ((OVERVIEW, "reshape(PIXELS, PIXELS).T", "reshape(PIXELS, PIXELS)"),),
     ),
     "report: early stopping is as good as none": Mutant(
         "test_report.py -k readable", ((SETTINGS, 'startswith("flowlab.callbacks.")', "strip()"),)

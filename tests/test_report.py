@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import NO_PICTURES, SHORT, Compose, Run, events
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
@@ -27,8 +28,10 @@ from flowlab.errors import SweepError
 from flowlab.experiment import train
 from flowlab.flows import Flow, build_flow
 from flowlab.plots import sweep as sweep_plots
-from flowlab.runs.results import Ranking, collect, rank
+from flowlab.plots.overview import overview
+from flowlab.runs.results import Ranking, across, collect, rank, varied
 from flowlab.runs.settings import settings_of, trial_id
+from flowlab.targets import TARGETS
 
 CONFIG: dict[str, Any] = {
     "num_flows": 2,
@@ -240,6 +243,96 @@ def test_data_sets_are_never_ranked_against_each_other(tmp_path: Path) -> None:
     assert "densities-bimodal" in names
     with (tmp_path / "results.csv").open() as file:
         assert {row["data.target"] for row in csv.DictReader(file)} == {"bimodal", "far/5"}
+
+
+# several data sets, each with cells of its own
+
+
+FAMILIES = {"coupling": (4, 1e-3), "planar": (32, 5e-3), "spline": (5, 2e-3)}
+SETS = {"bimodal": (2000, 100), "checkerboard": (20000, 40)}
+
+
+def family(
+    root: Path, flow: str, data: str, nlls: list[float], *words: str, **figures: Any
+) -> Path:
+    """A run whose flow and data set bring settings of their own, with a KL a tenth of its NLL."""
+    (depth, lr), (points, epochs) = FAMILIES[flow], SETS.get(data, (300, 60))
+    chosen = (f"flow.name={flow}", f"num_flows={depth}", f"optimizer.lr={lr}", f"flow.of_{flow}=1")
+    drawn = (f"data.target={data}", f"data.num_train={points}", f"trainer.max_epochs={epochs}")
+    kls = [nll / 10 for nll in nlls]
+    replicates = {"val/nll": nlls, "test/nll": nlls} | (
+        {} if "test_kl" in figures else {"test/kl": kls}
+    )
+    name = f"{flow}-{data}{len(words)}"
+    return fabricate(root / name, *chosen, *drawn, *words, replicates=replicates, **figures)
+
+
+@pytest.fixture
+def families(tmp_path: Path) -> Path:
+    """Ranks of coupling 3 and 1, of planar 2 and 2, of spline 1 and none, as it failed there."""
+    family(tmp_path, "coupling", "bimodal", [4.0, 4.2], params=30, seconds=2.0)
+    family(tmp_path, "planar", "bimodal", [3.0, 4.0], params=30, seconds=4.0)
+    family(tmp_path, "spline", "bimodal", [3.1, 3.3])
+    family(tmp_path, "coupling", "checkerboard", [1.5, 1.6], params=50, seconds=3.0)
+    family(tmp_path, "planar", "checkerboard", [2.0, 2.1], seconds=8.0)
+    family(tmp_path, "spline", "checkerboard", [0.5, 0.7], status="failed")
+    return tmp_path
+
+
+def test_what_a_choice_decides_is_no_axis(families: Path) -> None:
+    runs, _ = collect([families])
+    assert [ranking.axes for ranking in rank(runs)] == [["flow"], ["flow"]]
+    assert [axis.name for axis in varied(runs)] == ["data.target", "flow"]
+    words = ("schedule._target_=m.other", "optimizer.betas=[0.5,0.9]")  # no flow's to decide
+    family(families, "coupling", "far/5", [1.0])
+    family(families, "planar", "far/5", [1.0], *words, test_kl=None)
+    (ranking,) = (ranking for ranking in rank(collect([families])[0]) if ranking.data == "far/5")
+    assert set(ranking.axes) == {"flow", "schedule", "optimizer.betas"}
+
+
+@pytest.mark.parametrize(
+    ("word", "axis"),
+    [
+        ("num_flows=5", "num_flows"),
+        ("optimizer.lr=0.1", "optimizer.lr"),
+        ("trainer.max_epochs=7", "trainer.max_epochs"),
+        ("flow.of_planar=2", "flow.of_planar"),
+        ("data.num_train=9", "data.num_train"),
+    ],
+)
+def test_an_axis_stays_where_a_flow_has_two_values(word: str, axis: str, tmp_path: Path) -> None:
+    runs = [family(tmp_path, flow, "bimodal", [1.0]) for flow in FAMILIES]
+    assert set(axes_of(*runs)) == {"flow"}
+    assert set(axes_of(*runs, family(tmp_path, "planar", "bimodal", [1.0], word))) == {"flow", axis}
+
+
+def test_cells_of_several_data_sets_are_in_one_table(families: Path) -> None:
+    rows = table(families)
+    bimodal, checkerboard = "bimodal test/kl", "checkerboard test/kl"
+    assert [row["mark"] for row in rows] == ["planar", "coupling", "spline"]
+    expected = ["0.3500 ± 0.0500 =", "0.4100 ± 0.0100", "0.3200 ± 0.0100 best"]
+    assert [row[bimodal] for row in rows] == expected
+    assert [row[checkerboard] for row in rows] == ["0.2050 ± 0.0050", "0.1550 ± 0.0050 best", "-"]
+    assert [(row["params"], row["seconds"]) for row in rows[:2]] == [("20", "6.0"), ("40", "2.5")]
+    assert markdown(families).index("rows by their mean rank") < markdown(families).index("###")
+
+
+def test_the_table_has_the_nll_where_the_truth_is_unknown(tmp_path: Path) -> None:
+    for flow, nll in (("coupling", 1.0), ("planar", 2.0)):
+        family(tmp_path, flow, "bimodal", [nll])
+        family(tmp_path, flow, "mine", [nll], test_kl=None)
+    first, second = table(tmp_path)
+    assert (first["mine test/nll"], second["mine test/nll"]) == ("1.0000 best", "2.0000")
+    assert (first["bimodal test/kl"], second["bimodal test/kl"]) == ("0.1000 best", "0.2000")
+    assert "±" not in markdown(tmp_path)
+
+
+def test_data_sets_with_other_axes_have_no_table_in_common(tmp_path: Path) -> None:
+    family(tmp_path, "coupling", "bimodal", [1.0])
+    family(tmp_path, "coupling", "checkerboard", [1.0])
+    assert markdown(tmp_path).startswith("### bimodal")
+    family(tmp_path, "planar", "bimodal", [1.0])
+    assert markdown(tmp_path).startswith("### bimodal")
 
 
 # configurations
@@ -485,6 +578,54 @@ def test_densities_say_which_flow_they_are_of(tmp_path: Path) -> None:
         "num_flows=2\nseed 5 (best of 3): KL 0.250",
         "num_flows=3\nseed 8: KL 0.125",
     ]
+
+
+def test_the_overview_shows_cells_by_data_sets(families: Path) -> None:
+    flow = build_flow("coupling", 2, num_flows=2, num_hidden=2)
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+    export.save(flow, families / "planar-checkerboard0" / "flow.safetensors")
+    rankings = rank(collect([families])[0])
+    ((name, figure),) = overview(across(rankings), rankings)
+    assert name in sweep_plots.NAMES
+    rows = np.reshape(figure.axes, (4, 2))
+    assert [ax.get_ylabel() for ax in rows[:, 0]] == ["truth", "planar", "coupling", "spline"]
+    titles = [[ax.get_title() for ax in row] for row in rows]
+    assert titles[:3] == [
+        ["bimodal", "checkerboard"],
+        ["KL 0.300", "KL 0.200"],
+        ["KL 0.400", "KL 0.150"],
+    ]
+    bold = [[ax.title.get_fontweight() == "bold" for ax in row] for row in rows[1:]]
+    assert bold == [[False, False], [False, True], [True, False]]
+    assert not rows[3, 1].images
+    assert len({ax.images[0].get_clim() for ax in rows[:, 0]}) == 1
+    side = TARGETS["checkerboard"].extent
+    for ax, density in ((rows[1, 1], flow), (rows[0, 1], TARGETS["checkerboard"]())):
+        (image,) = ax.images
+        values = image.get_array()
+        assert (image.get_extent(), image.origin) == ([-side, side, -side, side], "lower")
+        middles = (np.arange(len(values)) + 0.5) / len(values) * 2 * side - side
+        x, y = np.meshgrid(middles, middles)
+        points = torch.tensor(np.stack((x, y), axis=-1), dtype=torch.float32)
+        with torch.no_grad():
+            expected = density.log_prob(points).exp()
+        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_the_overview_is_of_planes(tmp_path: Path) -> None:
+    for flow in ("coupling", "planar"):
+        family(tmp_path, flow, "bimodal", [1.0])
+        family(tmp_path, flow, "far/5", [1.0], dim=5)
+    rankings = rank(collect([tmp_path])[0])
+    assert across(rankings)
+    assert not list(overview(across(rankings), rankings))
+    for flow in ("coupling", "planar"):
+        family(tmp_path, flow, "mine", [1.0], test_kl=None)
+    rankings = rank(collect([tmp_path])[0])
+    ((_, figure),) = overview(across(rankings), rankings)
+    titles = [ax.get_title() for ax in np.reshape(figure.axes, (3, 2))[:2].flat]
+    assert titles == ["bimodal", "mine", "KL 0.100", "NLL 1.000"]
 
 
 # whatever words and terminals

@@ -19,7 +19,8 @@ from flowlab.commands.terminal import print_anywhere
 from flowlab.errors import ConfigError
 from flowlab.files import write_whole
 from flowlab.plots import sweep as sweep_plots
-from flowlab.runs.results import Ranking, Run, collect, rank, varied
+from flowlab.plots.overview import overview
+from flowlab.runs.results import Ranking, Run, across, collect, rank, varied
 from flowlab.runs.settings import trial_id
 
 
@@ -84,7 +85,8 @@ def draw(rankings: Sequence[Ranking], output: Path) -> None:
     plots = output / "plots"
     plots.mkdir(exist_ok=True)
     before = [plots.glob(f"{name}{end}.png") for name in sweep_plots.NAMES for end in ("", "-*")]
-    figures = [figure for ranking in rankings for figure in sweep_plots.figures(ranking)]
+    figures = [*overview(across(rankings), rankings)]
+    figures += [figure for ranking in rankings for figure in sweep_plots.figures(ranking)]
     for path in itertools.chain(output.glob("events.out.tfevents.*.sweep"), *before):
         path.unlink()
     writer = SummaryWriter(output, filename_suffix=".sweep")

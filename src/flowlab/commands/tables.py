@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from flowlab.runs.results import KL, NLL, RANK, Cell, Ranking, Run
+from flowlab.runs.results import KL, NLL, RANK, Cell, Ranking, Run, across
 from flowlab.runs.settings import rounded, trial_id
 
 PAIRED, WELCH = "paired t-test over the seeds", "Welch's t-test"
@@ -20,13 +20,18 @@ PAIRED, WELCH = "paired t-test over the seeds", "Welch's t-test"
 def to_markdown(
     runs: Sequence[Run], rankings: Sequence[Ranking], left_out: Sequence[str], output: Path
 ) -> str:
-    """A table of cells for each data set, the best first, and below them what failed."""
+    """A table of cells for each data set, the best first, and below them what failed.
+
+    Above them stands one of all data sets, where they have cells in common.
+    """
     return "\n".join(_lines(runs, rankings, left_out, output)).rstrip() + "\n"
 
 
 def _lines(
     runs: Sequence[Run], rankings: Sequence[Ranking], left_out: Sequence[str], output: Path
 ) -> Iterator[str]:
+    if cells := across(rankings):
+        yield from (*_table([*_overview(cells, rankings)]), "", *_overview_legend(rankings), "")
     for ranking in rankings:
         if ranking.data:
             yield from (f"### {' '.join(ranking.data.split())}", "")
@@ -42,16 +47,29 @@ def _lines(
     yield from (f"left out: {line}" for line in left_out)
 
 
+def _overview(cells: Sequence[tuple[str, ...]], rankings: Sequence[Ranking]) -> Iterator[list[str]]:
+    """The rows of a table of cells by data sets, its head first."""
+    names = (f"{ranking.data} {ranking.measure}" for ranking in rankings)
+    yield [*rankings[0].axes, *names, "params", "seconds"]
+    marks = [_marks(ranking)[0] for ranking in rankings]
+    for values in cells:
+        found = [ranking.find(values) for ranking in rankings]
+        figures = [
+            f"{_figure(cell, ranking.measure)} {marked[ranking.cells.index(cell)]}" if cell else "-"
+            for cell, ranking, marked in zip(found, rankings, marks, strict=True)
+        ]
+        params, seconds = (
+            np.mean([cell.mean(size) for cell in found if cell]) for size in ("params", "seconds")
+        )
+        yield [*map(rounded, values), *figures, f"{params:.0f}", f"{seconds:.1f}"]
+
+
 def _rows(ranking: Ranking, output: Path) -> tuple[list[list[str]], set[str]]:
     """The rows of a table, its head first, and the tests that its marks are from."""
     measures = [RANK, *([KL] if any(cell.has(KL) for cell in ranking.cells) else []), NLL]
     rows = [["", *ranking.axes, "seeds", *measures, "params", "seconds", "id", "runs"]]
-    tests = set()
-    for i, cell in enumerate(ranking.cells):
-        p, test = compare(ranking.cells[0], cell, ranking.measure) if i else (math.nan, "")
-        better = cell.mean(ranking.measure) < ranking.cells[0].mean(ranking.measure)
-        mark = "best" if i == 0 else "=" if p > 0.05 or (test and better) else ""
-        tests |= {test} - {""}
+    marks, tests = _marks(ranking)
+    for mark, cell in zip(marks, ranking.cells, strict=True):
         figures = [_figure(cell, measure) if cell.has(measure) else "" for measure in measures]
         sizes = [f"{cell.mean('params'):.0f}", f"{cell.mean('seconds'):.1f}"]
         folders = [os.path.relpath(run.folder, output) for run in cell.runs]
@@ -60,18 +78,37 @@ def _rows(ranking: Ranking, output: Path) -> tuple[list[list[str]], set[str]]:
     return rows, tests
 
 
+def _marks(ranking: Ranking) -> tuple[list[str], set[str]]:
+    """How each cell compares with the best, and the tests that say so."""
+    marks, tests = ["best"], set()
+    for cell in ranking.cells[1:]:
+        p, test = compare(ranking.cells[0], cell, ranking.measure)
+        better = cell.mean(ranking.measure) < ranking.cells[0].mean(ranking.measure)
+        marks.append("=" if p > 0.05 or (test and better) else "")
+        tests |= {test} - {""}
+    return marks, tests
+
+
 def _figure(cell: Cell, measure: str) -> str:
     return f"{cell.mean(measure):.4f} ± {cell.error(measure):.4f}".removesuffix(" ± nan")
 
 
 def _legend(ranking: Ranking, tests: set[str]) -> Iterator[str]:
-    several = any(len(cell.by_seed(RANK)) > 1 for cell in ranking.cells)
-    error = "mean ± standard error over the seeds" if several else "one seed each, no error known"
-    yield f"Nats, {error}; ranked by val/nll; runs are folders beside this table."
+    yield f"Nats, {_error([ranking])}; ranked by val/nll; runs are folders beside this table."
     if tests:
         named = f"{PAIRED} where they agree, else {WELCH}" if len(tests) > 1 else tests.pop()
         yield f"= {ranking.measure} not significantly above the best's: {named},"
         yield "two-sided, p > 0.05, uncorrected; blank where it is, or cannot be told."
+
+
+def _overview_legend(rankings: Sequence[Ranking]) -> Iterator[str]:
+    yield f"Nats, {_error(rankings)}; rows by their mean rank, which is by val/nll."
+    yield "best and = are those of the tables below; params and seconds are means of a row."
+
+
+def _error(rankings: Sequence[Ranking]) -> str:
+    several = any(len(cell.by_seed(RANK)) > 1 for ranking in rankings for cell in ranking.cells)
+    return "mean ± standard error over the seeds" if several else "one seed each, no error known"
 
 
 def braces(names: Sequence[str]) -> str:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 MULTIPLES = 16
 NAMED = 20  # dots in a picture
-NAMES = ("curve", "heatmap-*", "axes", "pareto", "densities")  # and `-` the data set, of several
+# of several data sets with `-` and the name of one, but for the overview of all
+NAMES = ("curve", "heatmap-*", "axes", "pareto", "densities", "overview")
 LABELS = {"test/kl": "test KL (nats)", "test/nll": "test NLL (nats)"}
 BEST: dict[str, Any] = {"color": ORANGE, "marker": "*", "linestyle": "none", "markersize": 20}
 BEST |= {"markeredgecolor": "black", "zorder": 1.5, "label": "best by val/nll"}
@@ -173,7 +174,7 @@ def pareto(ranking: Ranking) -> Figure:
 def densities(ranking: Ranking) -> Figure | None:
     """What one run of each of the best cells learned, as small multiples on one colour scale.
 
-    None unless the data are in the plane.
+    None unless the data are in the plane, without context.
     """
     import torch
 
@@ -182,7 +183,7 @@ def densities(ranking: Ranking) -> Figure | None:
 
     shown = ranking.cells[:MULTIPLES]
     flows = [load(cell.runs[0].folder) for cell in shown]
-    if any(flow.shape != (2,) for flow in flows):
+    if any(flow.shape != (2,) or flow.context for flow in flows):
         return None
     target = TARGETS.get(shown[0].runs[0].value("data.target"))
     extent = getattr(target, "extent", 4.0)
@@ -207,13 +208,19 @@ def densities(ranking: Ranking) -> Figure | None:
     return figure
 
 
+def exported(cell: Cell, measure: str) -> tuple[int, float]:
+    """Which replicate of a cell's first run `load` gives, and how good that one is."""
+    run = cell.runs[0]
+    index = run.metrics.get("best_replicate", 0)
+    return index, run.values(measure)[index]
+
+
 def _exported(cell: Cell, ranking: Ranking) -> str:
-    """Which flow of a cell `load` gives for its first run, and how good that one is."""
+    """The seed of the flow that is shown of a cell, and how good it is."""
     run, measure = cell.runs[0], ranking.measure
-    index, count = run.metrics.get("best_replicate", 0), len(run.values(measure))
+    (index, value), count = exported(cell, measure), len(run.values(measure))
     which = f" (best of {count})" if count > 1 else ""
-    name = LABELS[measure].split()[1]
-    return f"seed {run.seed + index}{which}: {name} {run.values(measure)[index]:.3f}"
+    return f"seed {run.seed + index}{which}: {LABELS[measure].split()[1]} {value:.3f}"
 
 
 def _name(cell: Cell, axes: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from flowlab.runs.settings import follows, resolved, settings_of, short, text, t
 KL, NLL, RANK = "test/kl", "test/nll", "val/nll"
 MEASURES = (RANK, NLL, "params", "seconds")  # of every completed run; the KL of those with a truth
 SIZES = ("num_", "batch_size", "seed")  # of data from one distribution
+CHOSEN = ("num_", "flow.", "optimizer.lr", "trainer.max_epochs", "data.num_", "data.batch_size")
 
 
 class Run(NamedTuple):
@@ -87,6 +88,10 @@ class Ranking(NamedTuple):
         """What to compare on the test points: the KL, or the NLL where the truth is unknown."""
         return KL if all(cell.has(KL) for cell in self.cells) else NLL
 
+    def find(self, values: tuple[str, ...]) -> Cell | None:
+        """The cell with these values; None if no run of it is completed."""
+        return next((cell for cell in self.cells if cell.values == values), None)
+
 
 def collect(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """All runs below the folders, in the order of their names, and what was left out, and why.
@@ -157,14 +162,14 @@ def _before(folder: Path) -> Path | None:
 def varied(runs: Sequence[Run]) -> list[Axis]:
     """The settings in which runs differ, in the order of the configuration.
 
-    Left out is what follows another key in all runs, and an option that comes with a choice of a
-    part, as the warm-up does with one schedule.
+    Left out is what follows another key in all runs, and what a choice decides, as the schedule
+    does its warm-up, and the flow its depth where each flow has one.
     """
     axes = []
     for key in dict.fromkeys(key for run in runs for key in run.settings):
         values = list(dict.fromkeys(run.value(key) for run in runs))
         own = any(key in run.settings and not follows(run.settings[key]) for run in runs)
-        if own and len(values) > 1 and not _comes_with_a_part(key, runs):
+        if own and len(values) > 1 and not _decided(key, runs):
             names = {value: short(key, value) for value in values}
             if len(set(names.values())) < len(names):
                 names = {value: value for value in values}
@@ -172,12 +177,17 @@ def varied(runs: Sequence[Run]) -> list[Axis]:
     return axes
 
 
-def _comes_with_a_part(key: str, runs: Sequence[Run]) -> bool:
-    part = key.rpartition(".")[0]
-    choice = "flow.name" if part == "flow" else f"{part}._target_"
-    pairs = {(run.value(choice), run.value(key)) for run in runs}
-    values, choices = {value for _, value in pairs}, {choice for choice, _ in pairs}
-    return key != choice and len(values - {"-"}) == 1 and len(choices) == len(pairs)
+def _decided(key: str, runs: Sequence[Run]) -> bool:
+    """Whether runs with the same part that a key is an option of have the same value of the key.
+
+    Of what the YAML of a flow or of a data set may set, runs with the same flow and data set.
+    """
+    choices = [f"{key.rpartition('.')[0]}._target_"]
+    if key.startswith(CHOSEN):
+        choices += ["flow.name", "data.target"]
+    made = {tuple(map(run.value, choices)) for run in runs}
+    pairs = {tuple(map(run.value, [*choices, key])) for run in runs}
+    return key not in choices and len(made) == len(pairs)
 
 
 def rank(runs: Sequence[Run]) -> list[Ranking]:
@@ -198,6 +208,19 @@ def rank(runs: Sequence[Run]) -> list[Ranking]:
             name = ", ".join(v for v in (axis.of(members[0]) for axis in differing) if v != "-")
             rankings.append(Ranking(name, [axis.name for axis in axes], ranked))
     return rankings
+
+
+def across(rankings: Sequence[Ranking]) -> list[tuple[str, ...]]:
+    """The cells of several data sets with the same axes, the lowest mean rank first; else none.
+
+    A cell that a data set lacks, as its runs failed, is the last there.
+    """
+    if len(rankings) < 2 or len({tuple(ranking.axes) for ranking in rankings}) > 1:
+        return []
+    orders = [[cell.values for cell in ranking.cells] for ranking in rankings]
+    cells = dict.fromkeys(values for order in orders for values in order)
+    ranks = {v: [o.index(v) if v in o else len(cells) for o in orders] for v in cells}
+    return sorted(cells, key=lambda values: sum(ranks[values])) if rankings[0].axes else []
 
 
 def _distribution(run: Run) -> dict[str, str]:

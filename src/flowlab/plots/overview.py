@@ -1,0 +1,123 @@
+"""What every cell learned of every data set: rankings in, one matplotlib figure out."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from flowlab.plots.style import COLORMAP, Array
+from flowlab.plots.sweep import LABELS, MULTIPLES, exported
+from flowlab.plots.sweep_axes import empty_figure, plain
+from flowlab.runs.settings import rounded
+
+if TYPE_CHECKING:
+    from flowlab.runs.results import Ranking
+
+PIXELS = 100  # along a side of a panel
+SIDE = 1.6  # inches
+
+
+class Panel(NamedTuple):
+    """A density on a grid of pixels, None where there is none, and what stands above it."""
+
+    density: Array | None
+    title: str = ""
+    best: bool = False
+
+
+class Column(NamedTuple):
+    """A data set: its truth, its cells in the order of the rows, half the side of their squares."""
+
+    name: str
+    extent: float
+    truth: Panel
+    cells: list[Panel]
+
+
+def overview(
+    order: Sequence[tuple[str, ...]], rankings: Sequence[Ranking]
+) -> Iterator[tuple[str, Figure]]:
+    """Name and figure of small multiples: cells, in this order, by the data sets in the plane.
+
+    There is none of fewer than two of these.
+    """
+    shown = order[:MULTIPLES]
+    columns = [c for ranking in rankings if (c := _column(shown, ranking)) is not None]
+    if shown and len(columns) > 1:
+        figure = _multiples(columns, [_label(rankings[0].axes, values) for values in shown])
+        few = f"the best {len(shown)} of {len(order)}" if len(order) > len(shown) else "all"
+        said = "numbers are of the flow shown; bold: best by val/nll"
+        figure.suptitle(f"learned densities, {few} by mean rank,\n{said}", fontsize=10)
+        yield "overview", figure
+
+
+def _column(order: Sequence[tuple[str, ...]], ranking: Ranking) -> Column | None:
+    """What the cells learned of a data set; None unless it is in the plane, without context."""
+    import torch
+
+    from flowlab.export import load
+    from flowlab.targets import TARGETS
+
+    found = [ranking.find(values) for values in order]
+    flows = [cell and load(cell.runs[0].folder) for cell in found]
+    if any(flow and (flow.shape != (2,) or flow.context) for flow in flows):
+        return None
+    name = ranking.cells[0].runs[0].value("data.target")
+    target = TARGETS[name]() if name in TARGETS else None
+    extent = target.extent if target else 4.0
+    middles = extent * ((2 * torch.arange(PIXELS) + 1) / PIXELS - 1)
+    points = torch.cartesian_prod(middles, middles)
+
+    def on_grid(log_prob: torch.Tensor) -> Array:
+        density: Array = log_prob.exp().reshape(PIXELS, PIXELS).T.cpu().numpy()
+        return density
+
+    panels = []
+    for cell, flow in zip(found, flows, strict=True):
+        if cell and flow:
+            with torch.no_grad():
+                density = on_grid(flow.log_prob(points.to(flow.base.loc)))
+            _, value = exported(cell, ranking.measure)
+            title = f"{LABELS[ranking.measure].split()[1]} {value:.3f}"
+            panels.append(Panel(density, title, cell is ranking.cells[0]))
+        else:
+            panels.append(Panel(None))
+    truth = Panel(on_grid(target.log_prob(points)) if target else None)
+    return Column(ranking.data, extent, truth, panels)
+
+
+def _label(axes: Sequence[str], values: Sequence[str]) -> str:
+    """What a row is called: by its value where there is one axis, else with the keys."""
+    pairs = zip(axes, map(rounded, values), strict=True)
+    words = [plain(f"{key}={value}" if len(axes) > 1 else value) for key, value in pairs]
+    return textwrap.fill(", ".join(words), 18, max_lines=6, placeholder=" …")
+
+
+def _multiples(columns: Sequence[Column], labels: Sequence[str]) -> Figure:
+    """A row for each label below one of the truth, if any is known; a colour scale a column."""
+    known = any(column.truth.density is not None for column in columns)
+    labels = ["truth", *labels] if known else labels
+    figure = empty_figure(1.4 + SIDE * len(columns), 1.0 + (SIDE + 0.2) * len(labels))
+    grid = figure.subplots(len(labels), len(columns), squeeze=False)
+    for label, ax in zip(labels, grid[:, 0], strict=True):
+        ax.set_ylabel(label, rotation=0, ha="right", va="center")
+    for column, axes in zip(columns, grid.T, strict=True):
+        panels = [column.truth, *column.cells] if known else column.cells
+        drawn = [panel.density for panel in panels if panel.density is not None]
+        top = np.median([np.nanmax(density) for density in drawn])  # one with a spike hides none
+        sides = (-column.extent, column.extent)
+        for ax, panel in zip(axes, panels, strict=True):
+            ax.set(aspect="equal", xlim=sides, ylim=sides, xticks=[], yticks=[])
+            ax.set_title(panel.title, fontsize=8, fontweight="bold" if panel.best else None)
+            if panel.density is None:
+                ax.text(0, 0, "none", ha="center", va="center", color="gray")
+                continue
+            look = {"cmap": COLORMAP, "vmin": 0, "vmax": top, "interpolation": "bilinear"}
+            ax.imshow(panel.density, origin="lower", extent=(*sides, *sides), **look)
+        name = textwrap.fill(plain(column.name), 22, max_lines=2, placeholder=" …")
+        axes[0].set_title(f"{name}\n{axes[0].get_title()}".strip(), fontsize=10)
+    return figure
