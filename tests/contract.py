@@ -32,7 +32,6 @@ class Promise:
     spread: float = 0.3  # of what is added to each weight of a new flow to make it a random one
     lr: float = 1e-2  # of a short training
     grid: int = 160  # cells to a side, for a sum over the plane that is as good as the integral
-    layers: int = 0  # that the flow says it has; 0: num_flows
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # more options to test
 
 
@@ -51,7 +50,10 @@ PROMISES = {
     "maf": Promise(
         {"num_flows": 2, "num_hidden": 8},
         grid=240,
-        variants={"odd": {"num_flows": 3, "num_hidden_layers": 3}},
+        variants={
+            "odd": {"num_flows": 3, "num_hidden_layers": 3},
+            "lu": {"num_flows": 3, "mixing": "lu"},
+        },
     ),
     "iaf": Promise({"num_flows": 2, "num_hidden": 8}, grid=240),
     "spline_ar": Promise(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowlab.flows import Flow, Transform
+from flowlab.flows import Flow, Transform, build_flow
 from flowlab.flows.linear import LU, ActNorm
 
 
@@ -104,3 +104,19 @@ def test_a_flow_fits_each_layer_to_what_reaches_it() -> None:
     for points_at in (first(x.reshape(-1, 2))[0], flow(x)[0].reshape(-1, 2)):
         torch.testing.assert_close(points_at.mean(0), torch.zeros(2, dtype=torch.float64))
         torch.testing.assert_close(points_at.std(0), torch.ones(2, dtype=torch.float64))
+
+
+def test_a_flow_with_mixing_is_fitted_to_its_points_and_once() -> None:
+    x = points(500, 3) * torch.tensor([0.1, 1.0, 30.0]) + 5
+    flow = build_flow("maf", 3, num_flows=3, mixing="lu").double()
+    flow.fit(x)
+    first, second = (layer for layer in flow.transforms if isinstance(layer, ActNorm))
+    u, _ = first(x)
+    torch.testing.assert_close(u.mean(0), torch.zeros(3).double(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(u.std(0), torch.ones(3).double(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(second.b, torch.zeros(3).double(), rtol=0, atol=1e-10)
+    before = first.b.clone()
+    flow.fit(x + 1)
+    assert torch.equal(first.b, before)
+    with pytest.raises(ValueError, match="mixing must be flip or lu, got 'x'"):
+        build_flow("naf", 3, mixing="x")

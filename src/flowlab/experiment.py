@@ -93,7 +93,9 @@ def _data(cfg: DictConfig, seeds: Sequence[int]) -> list[Data]:
 def _initial_flow(cfg: DictConfig, data: Data, seed: int) -> Flow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("initialisation", seed).initial_seed())
-        return build_flow(shape=data.shape, context=data.num_context, **cfg.flow)
+        flow = build_flow(shape=data.shape, context=data.num_context, **cfg.flow)
+    flow.fit(*data.train)
+    return flow
 
 
 def _save(flow: Flow, run: Run) -> None:

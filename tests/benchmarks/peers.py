@@ -1,10 +1,9 @@
 """The same flows in flowlab, zuko, normflows and nflows: pip install -e ".[bench]"
 
-Affine coupling is put together from its library's own parts in the way of its documentation:
-`num_flows` layers whose MLPs have two hidden layers of `num_hidden` ReLU units, alternating masks
-(normflows: halves that swap, which is the same up to the order of the coordinates), and the same
-number of parameters, which is checked. `FAMILIES` has the other families, each with the libraries
-that have it.
+Each family in `FAMILIES` is put together from its library's own parts in the way of its
+documentation, with the same number of parameters, which is checked: `num_flows` layers whose nets
+have two hidden layers of `num_hidden` units; couplings have alternating masks (normflows: halves
+that swap, which is the same up to the order of the coordinates).
 """
 
 import warnings
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from flowlab.flows import build_flow
+from flowlab.flows import FLOWS, build_flow
 
 warnings.filterwarnings("ignore")  # the peers' own, about the torch of today
 
@@ -49,33 +48,7 @@ class Model(NamedTuple):
     module: nn.Module
     log_prob: Callable[[Tensor], Tensor]
     sample: Callable[[int], Any]
-
-
-def of_flowlab(size: Size) -> Model:
-    options = {"num_flows": size.num_flows, "num_hidden": size.num_hidden}
-    flow = build_flow("coupling", size.dim, **options)
-    return Model(flow, flow.log_prob, flow.sample)
-
-
-def of_zuko(size: Size) -> Model:
-    flow = zuko.flows.RealNVP(
-        size.dim, transforms=size.num_flows, hidden_features=2 * (size.num_hidden,)
-    )
-    return Model(flow, lambda x: flow().log_prob(x), lambda n: flow().sample((n,)))
-
-
-def of_normflows(size: Size) -> Model:
-    half, layers = size.dim // 2, []
-    for _ in range(size.num_flows):
-        net = normflows.nets.MLP([half, *2 * [size.num_hidden], size.dim], init_zeros=True)
-        layers += [
-            normflows.flows.AffineCouplingBlock(net),
-            normflows.flows.Permute(size.dim, mode="swap"),
-        ]
-    flow = normflows.NormalizingFlow(
-        normflows.distributions.base.DiagGaussian(size.dim, trainable=False), layers
-    )
-    return Model(flow, flow.log_prob, flow.sample)
+    after_step: Callable[[], Any] = lambda: None
 
 
 class NflowsMLP(nflows.nn.nets.MLP):
@@ -85,44 +58,13 @@ class NflowsMLP(nflows.nn.nets.MLP):
         return super().forward(inputs)
 
 
-def of_nflows(size: Size) -> Model:
-    def net(num_in: int, num_out: int) -> nn.Module:
-        return NflowsMLP([num_in], [num_out], 2 * [size.num_hidden])
-
-    layers = [
-        nflows.transforms.AffineCouplingTransform(
-            torchutils.create_alternating_binary_mask(size.dim, even=i % 2 == 0), net
-        )
-        for i in range(size.num_flows)
-    ]
-    flow = nflows.flows.Flow(
-        nflows.transforms.CompositeTransform(layers),
-        nflows.distributions.StandardNormal([size.dim]),
-    )
-    return Model(flow, flow.log_prob, flow.sample)
-
-
-LIBRARIES = {"flowlab": of_flowlab, "zuko": of_zuko, "normflows": of_normflows, "nflows": of_nflows}
-
-
-def models(size: Size, device: str) -> dict[str, Model]:
-    """The flow of each library; raises ValueError if they are not of one size."""
-    torch.manual_seed(0)
-    made = {name: make(size) for name, make in LIBRARIES.items()}
-    for model in made.values():
-        model.module.to(device)
-    counts = {n: sum(p.numel() for p in m.module.parameters()) for n, m in made.items()}
-    if len(set(counts.values())) > 1:
-        raise ValueError(f"not the same number of parameters: {counts}")
-    return made
-
-
 BINS, BOUND = 8, 5.0  # of splines
 Makers = dict[str, Callable[[Size], Model]]
 
 
-def flowlab_model(family: str, size: Size, **options: Any) -> Model:
-    options = {"num_flows": size.num_flows, "num_hidden": size.num_hidden} | options
+def flowlab_model(family: str, size: Size) -> Model:
+    sizes = {"num_flows": size.num_flows, "num_hidden": size.num_hidden}
+    options = {key: value for key, value in sizes.items() if key in FLOWS[family].__kwdefaults__}
     flow = build_flow(family, size.dim, **options)
     return Model(flow, flow.log_prob, flow.sample)
 
@@ -145,6 +87,35 @@ def normflows_model(size: Size, layers: list[nn.Module]) -> Model:
     return Model(flow, flow.log_prob, flow.sample)
 
 
+def zuko_coupling(size: Size) -> Model:
+    hidden = 2 * (size.num_hidden,)
+    return zuko_model(
+        zuko.flows.RealNVP(size.dim, transforms=size.num_flows, hidden_features=hidden)
+    )
+
+
+def normflows_coupling(size: Size) -> Model:
+    half, layers = size.dim // 2, []
+    for _ in range(size.num_flows):
+        net = normflows.nets.MLP([half, *2 * [size.num_hidden], size.dim], init_zeros=True)
+        layers += [
+            normflows.flows.AffineCouplingBlock(net),
+            normflows.flows.Permute(size.dim, mode="swap"),
+        ]
+    return normflows_model(size, layers)
+
+
+def nflows_coupling(kind: Callable[..., nn.Module], size: Size, **options: Any) -> Model:
+    def net(num_in: int, num_out: int) -> nn.Module:
+        return NflowsMLP([num_in], [num_out], 2 * [size.num_hidden])
+
+    masks = (
+        torchutils.create_alternating_binary_mask(size.dim, even=i % 2 == 0)
+        for i in range(size.num_flows)
+    )
+    return nflows_model(size, [kind(mask, net, **options) for mask in masks])
+
+
 def zuko_spline(size: Size) -> Model:
     """Coupling: zuko's own NSF is autoregressive in all but its passes."""
     orders = [torch.arange(size.dim) % 2 == i % 2 for i in range(size.num_flows)]
@@ -164,26 +135,15 @@ def zuko_spline(size: Size) -> Model:
     return zuko_model(zuko.lazy.Flow(layers, normal))
 
 
-def nflows_spline(size: Size) -> Model:
-    def net(num_in: int, num_out: int) -> nn.Module:
-        return NflowsMLP([num_in], [num_out], 2 * [size.num_hidden])
-
-    layers = [
-        nflows.transforms.PiecewiseRationalQuadraticCouplingTransform(
-            torchutils.create_alternating_binary_mask(size.dim, even=i % 2 == 0),
-            net,
-            num_bins=BINS,
-            tails="linear",
-            tail_bound=BOUND,
-        )
-        for i in range(size.num_flows)
-    ]
-    return nflows_model(size, layers)
-
-
 def zuko_autoregressive(kind: Callable[..., nn.Module], size: Size, **options: Any) -> nn.Module:
     hidden = 2 * (size.num_hidden,)
     return kind(size.dim, transforms=size.num_flows, hidden_features=hidden, **options)
+
+
+def zuko_naf(size: Size) -> Model:
+    """One monotone network for all coordinates, of a size that makes the parameters as many."""
+    network = {"hidden_features": (16,)}
+    return zuko_model(zuko_autoregressive(zuko.flows.NAF, size, signal=16, network=network))
 
 
 def zuko_iaf(size: Size) -> Model:
@@ -221,6 +181,29 @@ def normflows_autoregressive(size: Size, inverse: bool) -> Model:
     return normflows_model(size, layers)
 
 
+def normflows_reversed(kind: Callable[..., nn.Module], size: Size) -> Model:
+    """From data to base by the formula, as flowlab's; there it has no other direction."""
+    layers = [normflows.flows.Reverse(kind((size.dim,))) for _ in range(size.num_flows)]
+    return normflows_model(size, layers)
+
+
+def normflows_residual(size: Size) -> Model:
+    layers = []
+    for _ in range(size.num_flows):
+        widths = [size.dim, size.num_hidden, size.num_hidden, size.dim]
+        net = normflows.nets.LipschitzMLP(widths, init_zeros=True, lipschitz_const=0.97)
+        layers.append(normflows.flows.Residual(net, reduce_memory=False))
+    model = normflows_model(size, layers)
+    # without which nothing is bounded
+    after = partial(normflows.utils.update_lipschitz, model.module, 5)
+    return model._replace(after_step=after)
+
+
+def zuko_continuous(size: Size) -> Model:
+    hidden = 2 * (size.num_hidden,)
+    return zuko_model(zuko.flows.CNF(size.dim, hidden_features=hidden, activation=nn.Tanh))
+
+
 AFFINE = nflows.transforms.MaskedAffineAutoregressiveTransform
 SPLINE = partial(
     nflows.transforms.MaskedPiecewiseRationalQuadraticAutoregressiveTransform,
@@ -229,8 +212,21 @@ SPLINE = partial(
     tail_bound=BOUND,
 )
 
+COUPLING = nflows.transforms.AffineCouplingTransform
+SPLINE_COUPLING = partial(
+    nflows.transforms.PiecewiseRationalQuadraticCouplingTransform,
+    num_bins=BINS,
+    tails="linear",
+    tail_bound=BOUND,
+)
+
 FAMILIES: dict[str, Makers] = {
-    "spline": {"zuko": zuko_spline, "nflows": nflows_spline},
+    "coupling": {
+        "zuko": zuko_coupling,
+        "normflows": normflows_coupling,
+        "nflows": partial(nflows_coupling, COUPLING),
+    },
+    "spline": {"zuko": zuko_spline, "nflows": partial(nflows_coupling, SPLINE_COUPLING)},
     "maf": {
         "zuko": lambda size: zuko_model(zuko_autoregressive(zuko.flows.MAF, size)),
         "normflows": partial(normflows_autoregressive, inverse=False),
@@ -245,16 +241,27 @@ FAMILIES: dict[str, Makers] = {
         "zuko": lambda size: zuko_model(zuko_autoregressive(zuko.flows.NSF, size, bins=BINS)),
         "nflows": partial(nflows_autoregressive, SPLINE),
     },
-    "naf": {"zuko": lambda size: zuko_model(zuko_autoregressive(zuko.flows.NAF, size))},
+    "naf": {"zuko": zuko_naf},
+    "planar": {"normflows": partial(normflows_reversed, normflows.flows.Planar)},
+    "radial": {"normflows": partial(normflows_reversed, normflows.flows.Radial)},
+    "residual": {"normflows": normflows_residual},
+    "ffjord": {"zuko": zuko_continuous},
 }
-NOT_ALIKE = {"naf"}  # zuko's sigmoids are of one network for all, with parameters of its own
+LIBRARIES = ("flowlab", "zuko", "normflows", "nflows")
+# zuko's sigmoids are of one network for all, and its fields have the time as inputs; normflows has
+# a slope to learn for each unit of a residual block
+NOT_ALIKE = {"naf", "residual", "ffjord"}
+DEPTHS = {"planar": 32, "radial": 32, "ffjord": 1}  # where another is the family's way
 
 
-def family_models(family: str, size: Size) -> dict[str, Model]:
+def models(family: str, size: Size, device: str = "cpu") -> dict[str, Model]:
     """A family's flow of each library; raises ValueError if they are not of one size."""
     torch.manual_seed(0)
+    size = size._replace(num_flows=DEPTHS.get(family, size.num_flows))
     made = {"flowlab": flowlab_model(family, size)}
     made |= {name: make(size) for name, make in FAMILIES[family].items()}
+    for model in made.values():
+        model.module.to(device)
     counts = {n: sum(p.numel() for p in m.module.parameters()) for n, m in made.items()}
     if len(set(counts.values())) > 1 and family not in NOT_ALIKE:
         raise ValueError(f"not the same number of parameters: {counts}")

@@ -2,14 +2,15 @@
 
 pip install -e ".[bench]" && python tests/benchmarks/speed.py [TABLE ...]
 
-Prints the tables (all of them, or those named: peers compiled whole quality growth sweep) and saves
-them as benchmarks/TABLE.md, with benchmarks/growth.png, in the current folder. Each figure is the
-median over repeats, in which what is compared runs in turn; a sweep is run once. `--device cuda` is
-for peers, compiled and growth, and goes into their files' names.
+Prints the tables (all of them, or those named: peers families compiled whole quality growth sweep)
+and saves them as benchmarks/TABLE.md, with benchmarks/growth.png, in the current folder. Each
+figure is the median over repeats, in which what is compared runs in turn; a sweep is run once.
+`--device cuda` is for peers, families, compiled and growth, and goes into their files' names.
 """
 
 import argparse
 import json
+import math
 import os
 import re
 import statistics
@@ -69,7 +70,12 @@ def many(function: Callable[[], object], count: int) -> Callable[[], None]:
     return run
 
 
-def training_step(module: torch.nn.Module, log_prob: Callable[[Tensor], Tensor], x: Tensor) -> Any:
+def training_step(
+    module: torch.nn.Module,
+    log_prob: Callable[[Tensor], Tensor],
+    x: Tensor,
+    after: Callable[[], object] = lambda: None,
+) -> Callable[[], None]:
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
@@ -77,6 +83,7 @@ def training_step(module: torch.nn.Module, log_prob: Callable[[Tensor], Tensor],
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        after()
 
     return step
 
@@ -93,11 +100,13 @@ def peers(device: str) -> str:
     for threads in (1, 2) if device == "cpu" else (1,):
         torch.set_num_threads(threads)
         for name, size in SIZES.items():
-            made, (count, repeats) = models(size, device), STEPS[name]
+            made, (count, repeats) = models("coupling", size, device), STEPS[name]
             x = torch.randn(size.batch, size.dim, device=device)
             square = partial(torch.mm, *2 * [torch.randn(SQUARE, SQUARE, device=device)])
             kinds = {
-                "step": {n: training_step(m.module, m.log_prob, x) for n, m in made.items()},
+                "step": {
+                    n: training_step(m.module, m.log_prob, x, m.after_step) for n, m in made.items()
+                },
                 "log_prob": {n: no_grad(m.log_prob, x) for n, m in made.items()},
                 "sample": {n: no_grad(m.sample, size.batch) for n, m in made.items()},
             }
@@ -114,6 +123,55 @@ def peers(device: str) -> str:
                 print(*rows[-1], file=sys.stderr)
     torch.set_num_threads(1)
     return markdown(rows)
+
+
+def families(device: str) -> str:
+    """Milliseconds of a step, of log_prob and of sample of every family that a peer has."""
+    from peers import FAMILIES, LIBRARIES, SIZES, models
+
+    rows: list[Row] = [["family", "size", "", *LIBRARIES, "/ fastest peer"]]
+    for family in FAMILIES:
+        for name in ("small", "middle"):
+            size, made = SIZES[name], models(family, SIZES[name], device)
+            x = torch.randn(size.batch, size.dim, device=device)
+            kinds = {
+                "step": {
+                    n: training_step(m.module, m.log_prob, x, m.after_step) for n, m in made.items()
+                },
+                "log_prob": {n: no_grad(m.log_prob, x) for n, m in made.items()},
+                "sample": {n: no_grad(m.sample, size.batch) for n, m in made.items()},
+            }
+            for kind, functions in kinds.items():
+                able = {n: f for n, f in functions.items() if _is_able(f)}
+                seconds, count = _paced(able)
+                figures = [
+                    f"{1e3 * seconds[n] / count:.2f}" if n in seconds else "-" for n in LIBRARIES
+                ]
+                fastest = min((s for n, s in seconds.items() if n != "flowlab"), default=math.nan)
+                rows.append([family, name, kind, *figures, f"{seconds['flowlab'] / fastest:.2f}"])
+                print(*rows[-1], file=sys.stderr)
+    return markdown(rows)
+
+
+def _is_able(function: Callable[[], object]) -> bool:
+    """Whether a library has a direction at all."""
+    try:
+        function()
+    except (NotImplementedError, AttributeError):
+        return False
+    return True
+
+
+def _paced(functions: dict[str, Callable[[], object]]) -> tuple[dict[str, float], int]:
+    """Median seconds of as many calls as take a tenth of a second or so, and their number."""
+    start = time.perf_counter()
+    for function in functions.values():
+        function()
+    each = (time.perf_counter() - start) / len(functions)
+    count = max(1, min(20, round(0.1 / each)))
+    return interleaved(
+        {n: many(f, count) for n, f in functions.items()}, 7 if each < 1 else 3
+    ), count
 
 
 def no_grad(function: Callable[[Any], object], argument: Any) -> Callable[[], object]:
@@ -351,7 +409,7 @@ def sweep(device: str) -> str:
     return f"{markdown(rows)}\non {os.cpu_count()} cores\n"
 
 
-TABLES = {f.__name__: f for f in (peers, compiled, whole, quality, growth, sweep)}
+TABLES = {f.__name__: f for f in (peers, families, compiled, whole, quality, growth, sweep)}
 
 
 def main() -> None:
@@ -364,7 +422,7 @@ def main() -> None:
         measure(arguments.measure[0], int(arguments.measure[1]), arguments.device)
         return
     Path("benchmarks").mkdir(exist_ok=True)
-    anywhere = (peers.__name__, compiled.__name__, growth.__name__)
+    anywhere = (peers.__name__, families.__name__, compiled.__name__, growth.__name__)
     names = arguments.tables or (TABLES if arguments.device == "cpu" else anywhere)
     if arguments.device != "cpu" and not set(names) <= set(anywhere):
         parser.error(f"--device {arguments.device} is for {', '.join(anywhere)}")

@@ -1,10 +1,15 @@
 """Autoregressive layers: the coordinates before it decide how each coordinate moves."""
 
+from typing import Any
+
 from torch import Tensor
 
+from flowlab.flows.linear import LU, ActNorm
 from flowlab.flows.made import MADE, MaskedNet
 from flowlab.flows.transform import Inverse, Transform, vector_size
 from flowlab.flows.univariate import Affine, DeepSigmoid, RationalQuadratic, Univariate
+
+MIXINGS = ("flip", "lu")  # what is between layers
 
 
 class Autoregressive(Transform):
@@ -42,14 +47,17 @@ def maf(
     num_hidden: int = 64,
     num_hidden_layers: int = 2,
     bound: float = 3.0,
+    mixing: str = "flip",
 ) -> list[Transform]:
     """A masked autoregressive flow: `num_flows` layers that scale and shift each coordinate.
 
     The layers take the coordinates from the first to the last and from the last to the first in
-    turn; they start as the identity. `bound` limits each layer's log-scale softly to (-bound,
-    bound). Raises ValueError for points that are not vectors.
+    turn; with `mixing="lu"` always from the first, and linear layers between them mix the
+    coordinates. They start as the identity. `bound` limits each layer's log-scale softly to
+    (-bound, bound). Raises ValueError for points that are not vectors.
     """
-    return _layers(shape, context, Affine(bound), num_flows, num_hidden, num_hidden_layers)
+    sizes = (num_flows, num_hidden, num_hidden_layers)
+    return _layers(shape, context, Affine(bound), *sizes, mixing)
 
 
 def iaf(
@@ -60,13 +68,15 @@ def iaf(
     num_hidden: int = 64,
     num_hidden_layers: int = 2,
     bound: float = 3.0,
+    mixing: str = "flip",
 ) -> list[Transform]:
     """An inverse autoregressive flow, `maf` turned round: one pass for a sample, D for a density.
 
     Raises ValueError for points that are not vectors.
     """
     sizes = {"num_flows": num_flows, "num_hidden": num_hidden}
-    layers = maf(shape, context, **sizes, num_hidden_layers=num_hidden_layers, bound=bound)
+    options: dict[str, Any] = {"num_hidden_layers": num_hidden_layers, "bound": bound}
+    layers = maf(shape, context, **sizes, **options, mixing=mixing)
     return [Inverse(layer) for layer in reversed(layers)]
 
 
@@ -79,6 +89,7 @@ def spline_ar(
     num_hidden_layers: int = 2,
     num_bins: int = 8,
     bound: float = 5.0,
+    mixing: str = "flip",
 ) -> list[Transform]:
     """An autoregressive flow whose layers bend each coordinate by a rational quadratic spline.
 
@@ -86,7 +97,7 @@ def spline_ar(
     for points that are not vectors.
     """
     spline = RationalQuadratic(num_bins, bound)
-    return _layers(shape, context, spline, num_flows, num_hidden, num_hidden_layers)
+    return _layers(shape, context, spline, num_flows, num_hidden, num_hidden_layers, mixing)
 
 
 def naf(
@@ -97,13 +108,15 @@ def naf(
     num_hidden: int = 64,
     num_hidden_layers: int = 2,
     num_sigmoids: int = 16,
+    mixing: str = "flip",
 ) -> list[Transform]:
     """A neural autoregressive flow: layers that bend each coordinate by a monotone network.
 
     Sampling takes a solver for each coordinate. Raises ValueError for points that are not vectors.
     """
     univariate = DeepSigmoid(num_sigmoids)
-    return _layers(shape, context, univariate, num_flows, num_hidden, num_hidden_layers)
+    sizes = (num_flows, num_hidden, num_hidden_layers)
+    return _layers(shape, context, univariate, *sizes, mixing)
 
 
 def _layers(
@@ -113,17 +126,25 @@ def _layers(
     num_flows: int,
     num_hidden: int,
     num_hidden_layers: int,
+    mixing: str,
 ) -> list[Transform]:
-    """Autoregressive layers that count the coordinates from either end in turn."""
-    dim, layers = vector_size(shape), []
+    """Autoregressive layers that count the coordinates from either end in turn.
+
+    Or, with `mixing="lu"`, from the first, with linear layers between them.
+    """
+    if mixing not in MIXINGS:
+        raise ValueError(f"mixing must be {' or '.join(MIXINGS)}, got {mixing!r}")
+    dim, layers = vector_size(shape), list[Transform]()
     for i in range(num_flows):
+        if mixing == "lu" and i > 0:
+            layers += [ActNorm(dim), LU(dim)]
         net = MADE(
             dim,
             num_hidden,
             univariate.num_parameters,
             context=context,
             num_hidden_layers=num_hidden_layers,
-            reverse=i % 2 == 1,
+            reverse=mixing == "flip" and i % 2 == 1,
         )
         layers.append(Autoregressive(net, univariate))
-    return list(layers)
+    return layers

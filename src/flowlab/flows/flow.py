@@ -107,9 +107,10 @@ class Flow(nn.Module):
     def fit(self, x: Tensor, context: Tensor | None = None) -> None:
         """Let each layer set what data decide (`ActNorm`), given what reaches it from points x."""
         x, context, _ = self._flatten(x, context)
-        for transform in self.chain:
-            cast(Transform, transform).fit(x, context)
-            x, _ = transform(x, context)
+        if any(type(transform).fit is not Transform.fit for transform in self.chain):  # type: ignore[attr-defined]
+            for transform in self.chain:
+                cast(Transform, transform).fit(x, context)
+                x, _ = transform(x, context)
 
     @torch.no_grad()
     def sample(
