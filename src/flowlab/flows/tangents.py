@@ -71,6 +71,8 @@ def jacobian(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     """The Jacobian at each point, transposed: (N, D, D), a row for each number of the input."""
     first, *others = weights
     rows = first.mT * slopes[0].unsqueeze(1)
+    shape = rows.shape[:2]
     for weight, slope in zip(others[:-1], slopes[1:], strict=True):
-        rows = (rows @ weight.mT) * slope.unsqueeze(1)
-    return rows @ others[-1].mT
+        # as a matrix, for vmap would give each point a weight of its own
+        rows = F.linear(rows.flatten(0, 1), weight).unflatten(0, shape) * slope.unsqueeze(1)
+    return F.linear(rows.flatten(0, 1), others[-1]).unflatten(0, shape)
