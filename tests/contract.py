@@ -98,6 +98,13 @@ each_dim = pytest.mark.parametrize(("case", "dim"), DIMS)
 each_precision = pytest.mark.parametrize(("case", "dim", "dtype"), PRECISIONS)
 
 
+def turned(case: str) -> Any:
+    """A case for a test in which flows that are turned round take long; one of them is quick."""
+    name, options = CASES[case]
+    long = options.get("direction") == "sampling" and name != "coupling"
+    return pytest.param(case, marks=pytest.mark.long if long else ())
+
+
 def promise_of(case: str) -> Promise:
     return PROMISES[CASES[case][0]]
 

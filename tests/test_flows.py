@@ -6,19 +6,20 @@ from collections.abc import Callable
 import pytest
 import torch
 from contract import (
+    CASES,
     DIMS,
     DOUBLE,
     PROMISES,
     build,
     close_to,
     context_of,
-    each_case,
     each_dim,
     each_precision,
     make,
     points,
     promise_of,
     trained,
+    turned,
 )
 from scipy import stats
 from torch import Tensor
@@ -27,12 +28,21 @@ from flowlab.flows import FLOWS, Flow
 
 Map = Callable[..., tuple[Tensor, Tensor]]
 
-in_the_plane = pytest.mark.parametrize("case", [case for case, dim in DIMS if dim == 2])
+PLANE = [case for case, dim in DIMS if dim == 2]
 WEIGHTS: dict[str, Callable[[str], Flow]] = {
     "random": lambda case: make(case, 2),
     "trained": trained,
 }
-each_weights = pytest.mark.parametrize("weights", WEIGHTS)
+in_the_plane = pytest.mark.parametrize(
+    ("weights", "case"),
+    [
+        *(pytest.param("random", case) for case in PLANE),
+        *(
+            pytest.param("trained", *turned(case).values, marks=turned(case).marks)
+            for case in PLANE
+        ),
+    ],
+)
 
 
 def test_every_family_has_its_line_in_the_contract() -> None:
@@ -85,7 +95,6 @@ def box_of(flow: Flow, c: Tensor | None) -> tuple[Tensor, Tensor]:
     return (low + high) / 2, 0.75 * (high - low)
 
 
-@each_weights
 @in_the_plane
 def test_density_integrates_to_one(case: str, weights: str) -> None:
     flow, n = WEIGHTS[weights](case), promise_of(case).grid
@@ -98,7 +107,6 @@ def test_density_integrates_to_one(case: str, weights: str) -> None:
     assert p.sum().item() * cell == pytest.approx(1, abs=1e-4)
 
 
-@each_weights
 @in_the_plane
 def test_samples_agree_with_the_density_cell_by_cell(case: str, weights: str) -> None:
     """A chi-squared test over the cells of a grid, fails by chance once in 10^6 runs."""
@@ -190,7 +198,7 @@ def test_the_same_generator_gives_the_same_samples(case: str, dim: int, dtype: t
     assert first.dtype == dtype
 
 
-@each_case
+@pytest.mark.parametrize("case", [*map(turned, CASES)])
 def test_what_training_learned_is_better_than_the_start(case: str) -> None:
     """50 steps on two modes: by likelihood either way round."""
     flow, x = trained(case), points(500, 2) * math.sqrt(0.2) + 1.5

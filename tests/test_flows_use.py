@@ -17,6 +17,7 @@ from contract import (
     make,
     points,
     promise_of,
+    turned,
 )
 from torch import Tensor
 
@@ -187,7 +188,9 @@ def test_vmap_over_stacked_parameters(case: str, direction: str) -> None:
             torch.testing.assert_close(part, found, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("case", [f"{name}-{c}" for name in FLOWS for c in ("context", "sampling")])
+@pytest.mark.parametrize(
+    "case", [turned(f"{name}-{c}") for name in FLOWS for c in ("context", "sampling")]
+)
 def test_compiles_without_a_break(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Either way round, with the backend that runs what was traced: generated code is torch's."""
     monkeypatch.setitem(EVALUATIONS, DOUBLE, 4)  # of which all are traced

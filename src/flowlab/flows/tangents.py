@@ -71,8 +71,12 @@ def jacobian(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     """The Jacobian at each point, transposed: (N, D, D), a row for each number of the input."""
     first, *others = weights
     rows = first.mT * slopes[0].unsqueeze(1)
-    shape = rows.shape[:2]
     for weight, slope in zip(others[:-1], slopes[1:], strict=True):
-        # as a matrix, for vmap would give each point a weight of its own
-        rows = F.linear(rows.flatten(0, 1), weight).unflatten(0, shape) * slope.unsqueeze(1)
-    return F.linear(rows.flatten(0, 1), others[-1]).unflatten(0, shape)
+        rows = _mapped(rows, weight) * slope.unsqueeze(1)
+    return _mapped(rows, others[-1])
+
+
+def _mapped(rows: Tensor, weight: Tensor) -> Tensor:
+    """Each row times a weight, as one matrix: vmap would give each point a weight of its own."""
+    n, d, _ = rows.shape
+    return F.linear(rows.flatten(0, 1), weight).reshape(n, d, len(weight))
