@@ -422,3 +422,8 @@ def test_a_flow_has_each_default_once(name: str) -> None:
     assert options.pop("direction") == "density"
     recipe = inspect.signature(FLOWS[name]).parameters.values()
     assert options == {p.name: p.default for p in recipe if p.kind is p.KEYWORD_ONLY}
+
+
+def test_the_sweep_of_families_has_them_all() -> None:
+    preset = OmegaConf.load(ROOT / "conf" / "sweep" / "families.yaml")
+    assert preset.hydra.sweeper.params.flow.split(",") == list(FLOWS)
