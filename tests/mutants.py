@@ -60,7 +60,6 @@ AMORTISED, RIDGE, RADIAL, SYLVESTER, BNAF = (
 AMORTISED_TESTS = "test_amortised.py"
 LINEAR = "src/flowlab/flows/linear.py"
 NETS, BUILD = "src/flowlab/flows/nets.py", "src/flowlab/flows/__init__.py"
-TARGETS = "src/flowlab/targets/bimodal.py"
 # the plane alone: elsewhere a mask used again trips over shapes before a test can judge it
 FLOW_TESTS = "test_flows.py test_coupling.py -k 'coupling-2 or coupling-random or normal'"
 CONTEXT_TESTS = "test_flows_use.py -k 'context and (decides or given_contexts)'"
@@ -306,16 +305,9 @@ MUTANTS: dict[str, Mutant] = {
     "solvers: the newest point, not the best": Mutant(
         SOLVER_TESTS, ((SOLVE, "return best", "return a"),)
     ),
-    "solvers: one end of the bracket": Mutant(
-        SOLVER_TESTS, ((PLANAR, "goal - reach, goal + reach", "goal, goal + reach"),)
-    ),
     "solvers: the paper's |w|": Mutant(
         SOLVER_TESTS,
         ((PLANAR, "w.square().sum(-1, keepdim=True)", "w.norm(dim=-1, keepdim=True)"),),
-    ),
-    "solvers: a planar layer without its constraint": Mutant(
-        SOLVER_TESTS,
-        ((PLANAR, "return u + (wv - wu) * w / square, w, b, wv", "return u, w, b, wu"),),
     ),
     "solvers: the constraint without its margin": Mutant(
         SOLVER_TESTS, ((PLANAR, "MARGIN = 1e-3", "MARGIN = 0.0"),)
@@ -358,7 +350,13 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "residual: slopes of one layer left out": Mutant(
         "test_flows.py -k 'jacobian and residual-2'",
-        ((TANGENTS, "rows = (rows @ weight.mT) * slope.unsqueeze(1)", "rows = rows @ weight.mT"),),
+        (
+            (
+                TANGENTS,
+                "rows = _mapped(rows, weight) * slope.unsqueeze(1)",
+                "rows = _mapped(rows, weight)",
+            ),
+        ),
     ),
     "residual: the context ignored": Mutant(
         "test_flows_use.py -k 'residual-context and decides'",
@@ -454,7 +452,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "maf: one order for all layers": Mutant(
         "test_autoregressive.py -k either_end",
-        ((AUTOREGRESSIVE, "reverse=i % 2 == 1", "reverse=False"),),
+        ((AUTOREGRESSIVE, 'reverse=mixing == "flip" and i % 2 == 1', "reverse=False"),),
     ),
     "maf: a stack without masks": Mutant(
         "test_autoregressive.py -k either_end",
