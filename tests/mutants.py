@@ -288,7 +288,7 @@ MUTANTS: dict[str, Mutant] = {
         ),
     ),
     "solvers: the Jacobian transposed": Mutant(
-        "test_flows.py -k 'jacobian and bnaf-sampling-3'",
+        "test_solve.py -k central",
         ((TRANSFORM, "transpose(0, 1)", "permute(1, 2, 0)"),),
     ),
     "solvers: the Newton step's value added": Mutant(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flowlab.flows import Flow, Inverse, OneWay
 from flowlab.flows.planar import Planar
+from flowlab.flows.residual import Residual
 from flowlab.flows.solve import EVALUATIONS, find_root
 
 FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {
@@ -97,7 +98,7 @@ def test_one_way_gives_the_point_and_minus_the_log_det_of_the_formula() -> None:
     torch.testing.assert_close(layer(x)[1], torch.linalg.slogdet(jacobian).logabsdet)
 
 
-@pytest.mark.parametrize("layer", [Cubic(), Planar(2), Planar(2, 1)])
+@pytest.mark.parametrize("layer", [Cubic(), Planar(2), Planar(2, 1), Residual(2, 4, 0.9)])
 def test_gradients_through_a_solver_are_those_of_central_differences(layer: OneWay) -> None:
     """In the point, the context and each parameter, of x and of the log-det together."""
     torch.manual_seed(0)
@@ -106,7 +107,7 @@ def test_gradients_through_a_solver_are_those_of_central_differences(layer: OneW
         parameter.data += 0.3 * torch.randn_like(parameter)
     u, weights = torch.randn(2, 6, 2, dtype=torch.float64)
     c = torch.randn(6, 1, dtype=torch.float64)
-    context = None if isinstance(layer, Planar) and not hasattr(layer, "slopes") else c
+    context = c if isinstance(layer, Cubic) or hasattr(layer, "slopes") else None
 
     def value() -> Tensor:
         x, log_det = layer.inverse(u, context)
