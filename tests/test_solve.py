@@ -126,7 +126,7 @@ def test_gradients_through_a_solver_are_those_of_central_differences(layer: OneW
                     ends.append(value())
                     flat[i] -= step
                 found = (ends[0] - ends[1]) / 2e-5
-                torch.testing.assert_close(gradient.view(-1)[i], found, rtol=1e-6, atol=1e-7)
+                torch.testing.assert_close(gradient.reshape(-1)[i], found, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("layer", [Cubic(), Planar(2)])
