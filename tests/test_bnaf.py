@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flowlab.flows import build_flow
-from flowlab.flows.bnaf import BlockNAF
+from flowlab.flows.bnaf import LARGEST, BlockNAF
 
 
 def random_layer(dim: int, flipped: bool = False) -> BlockNAF:
@@ -31,9 +31,21 @@ def test_it_reaches_all_of_r_with_the_slope_of_its_gate() -> None:
     layer = random_layer(2)
     x = torch.tensor([[1e6, -1e6], [2e6, -2e6]], dtype=torch.float64)
     u, log_det = layer(x)
-    rest = 1 - layer.gate.sigmoid()
+    rest = 1 - LARGEST * layer.gate.sigmoid()
     torch.testing.assert_close(u[1] - u[0], rest * (x[1] - x[0]))
     torch.testing.assert_close(log_det, rest.log().sum().expand(2))
+
+
+def test_an_open_gate_leaves_a_way_back() -> None:
+    """However much of the network it lets through."""
+    layer, u = random_layer(2), 2 * torch.randn(50, 2, dtype=torch.float64)
+    layer.gate.data.fill_(50.0)
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-3)):
+        x, log_det = layer.to(dtype).inverse(u.to(dtype))
+        back, log_det_back = layer(x)
+        torch.testing.assert_close(back, u.to(dtype), rtol=tolerance, atol=tolerance)
+        assert log_det.isfinite().all()
+        assert log_det_back.isfinite().all()
 
 
 def test_slopes_that_vanish_in_floating_point_cost_no_precision() -> None:

@@ -77,7 +77,7 @@ def test_points_that_actnorm_was_fitted_to_come_out_standardised() -> None:
     layer.fit(x)
     u, _ = layer(x)
     torch.testing.assert_close(u.mean(0), torch.zeros(3, dtype=torch.float64))
-    torch.testing.assert_close(u.std(0), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(u.std(0, correction=0), torch.ones(3, dtype=torch.float64))
     layer = ActNorm(2).double()
     layer.fit(torch.ones(10, 2, dtype=torch.float64))
     assert layer(points(5, 2))[0].isfinite().all()
@@ -103,7 +103,9 @@ def test_a_flow_fits_each_layer_to_what_reaches_it() -> None:
     flow.fit(x)
     for points_at in (first(x.reshape(-1, 2))[0], flow(x)[0].reshape(-1, 2)):
         torch.testing.assert_close(points_at.mean(0), torch.zeros(2, dtype=torch.float64))
-        torch.testing.assert_close(points_at.std(0), torch.ones(2, dtype=torch.float64))
+        torch.testing.assert_close(
+            points_at.std(0, correction=0), torch.ones(2, dtype=torch.float64)
+        )
 
 
 def test_a_flow_with_mixing_is_fitted_to_its_points_and_once() -> None:
@@ -113,7 +115,7 @@ def test_a_flow_with_mixing_is_fitted_to_its_points_and_once() -> None:
     first, second = (layer for layer in flow.transforms if isinstance(layer, ActNorm))
     u, _ = first(x)
     torch.testing.assert_close(u.mean(0), torch.zeros(3).double(), rtol=0, atol=1e-10)
-    torch.testing.assert_close(u.std(0), torch.ones(3).double(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(u.std(0, correction=0), torch.ones(3).double(), rtol=0, atol=1e-10)
     torch.testing.assert_close(second.b, torch.zeros(3).double(), rtol=0, atol=1e-10)
     before = first.b.clone()
     flow.fit(x + 1)

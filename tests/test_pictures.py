@@ -275,9 +275,11 @@ def test_pairs_show_each_pair_of_coordinates_and_the_quantiles_of_all() -> None:
     drawn = rng.normal(np.arange(6), 1 + np.arange(6), (500, 6))
     held_out = rng.normal(-np.arange(6), 1, (400, 6))
     modes = np.arange(12.0).reshape(2, 6)
-    figure = table.pairs(drawn, held_out, modes, "title")
+    figure = table.pairs(drawn, held_out, modes, "abcdef", "title")
     *panels, last = figure.axes
     assert len(panels) == 4 + 6
+    assert [ax.get_xlabel() for ax in panels[-4:]] == ["a", "b", "c", "d"]
+    assert [label.get_text() for label in last.get_yticklabels()] == list("abcdef")
     pairs = iter((i, j) for i in range(4) for j in range(i + 1))
     for ax, (i, j) in zip(panels, pairs, strict=True):
         low, high = ax.get_xlim()
@@ -294,13 +296,16 @@ def test_pairs_show_each_pair_of_coordinates_and_the_quantiles_of_all() -> None:
         np.testing.assert_allclose(line.get_xdata(), expected)
 
 
+NAMES = [f"column {i}" for i in range(40)]
+
+
 def test_pairs_of_many_coordinates_far_off_or_equal_are_drawn_without_a_warning() -> None:
     rng = np.random.default_rng(0)
     drawn, held_out = rng.normal(size=(100, 40)), 1e3 + rng.normal(size=(100, 40))
     held_out[:, 2] = 7.0
     for figure in (
-        table.pairs(drawn, held_out, None, "title"),
-        table.pairs(drawn, held_out[:1], None, "title"),
+        table.pairs(drawn, held_out, None, NAMES, "title"),
+        table.pairs(drawn, held_out[:1], None, NAMES, "title"),
         table.latents(held_out, "title"),
     ):
         figure.canvas.draw()

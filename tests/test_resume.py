@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import time
 import warnings
 import weakref
 import zipfile
@@ -238,6 +239,17 @@ def test_what_draws_from_the_global_generator_goes_on_too(quick: Compose, tmp_pa
     assert len(set(whole.values())) == len(whole) > 4
 
 
+def test_a_resume_that_fails_before_its_first_step_costs_a_finished_run_nothing(
+    quick: Compose, tmp_path: Path
+) -> None:
+    train(quick("run"))
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*")}
+    words = ("trainer.max_epochs=3", "+optimizer.betas=[2.0,3.0]", "~callbacks.loss")
+    with pytest.raises(ConfigError, match="optimizer: Invalid beta"):
+        train(quick("run", f"ckpt_path={tmp_path / 'run'}", *words))
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*")} == before
+
+
 def test_a_checkpoint_is_read_once_and_kept_no_longer_than_needed(
     quick: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +290,7 @@ def test_history_has_each_point_once_and_none_from_after_the_resume(tmp_path: Pa
         first.log_metrics({"val/nll": 10.0 + epoch, "epoch": epoch})
     first.log_result("trial", {"a": 1}, {"test/nll": 1.0}, 5)
     first.close()
+    time.sleep(1.1)  # for TensorBoard reads files in the order of the second in their names
     for folder in reversed(folders.values()):  # elsewhere and in place
         logger = RunLogger(folder, "a: 2", folders["first"], next_epoch=4)
         logger.log_metrics({"val/nll": 20.0, "epoch": 3})

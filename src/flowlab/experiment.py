@@ -39,10 +39,10 @@ def train(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
     validate(cfg)
     check_resume(cfg)
     check_parts(cfg)
-    return run(cfg, callbacks)
+    return train_checked(cfg, callbacks)
 
 
-def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
+def train_checked(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
     """`train` for a configuration that has been checked, as the command line's has."""
     processes.check_started(cfg)
     torch.set_num_threads(cfg.num_threads)
@@ -104,7 +104,7 @@ def _save(flow: Flow, run: Run) -> None:
 
 
 def _show_the_end(trainer: pl.Trainer, flow: Flow, data: Data, figures: dict[str, float]) -> None:
-    """Draw the best flow."""
+    """Draw the best flow, as a part of the result."""
     logger, epochs = cast(RunLogger, trainer.logger), trainer.current_epoch
     words = [f"{TITLES[name]} {figures[name]:.3f} nats" for name in TITLES if name in figures]
     logger.log_end()

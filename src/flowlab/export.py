@@ -75,7 +75,7 @@ def load(path: str | Path) -> Flow:
     with torch.random.fork_rng(devices=[]):
         flow = build_flow(**config).to(dtype)
     flow.load_state_dict(tensors)
-    return flow
+    return flow.eval()
 
 
 def _config(metadata: dict[str, str] | None) -> tuple[dict[str, Any], str]:

@@ -33,27 +33,18 @@ class RunLogger(Logger):
     The horizontal axis counts finished epochs: 0 is before the training. `config`, as YAML, is
     shown as text. A run that goes on with one in the directory `before` adds a file that has
     TensorBoard forget what it had from `next_epoch` on; from another directory it takes the files
-    along. What a run ends with has a file of its own, `*.result`, left out when it goes on.
+    along. What a run ends with, the last pictures too, has a file of its own, `*.result`, left out
+    when it goes on. Nothing is touched before there is something to write.
     """
 
     def __init__(self, run_dir: Path, config: str, before: Path | None, next_epoch: int):
         super().__init__()
         self.run_dir = run_dir
+        self.config, self.before, self.next_epoch = config, before, next_epoch
         self.start_time = time.time()
-        for path in sorted(run_dir.glob(f"{EVENT_FILES}{RESULT}")):
-            path.unlink()
-        if before is not None and before != run_dir.resolve():
-            for path in sorted(before.glob(EVENT_FILES)):
-                if not path.name.endswith(RESULT):
-                    shutil.copyfile(path, run_dir / path.name)
-        self.writer = SummaryWriter(run_dir, purge_step=None if before is None else next_epoch)
         self.ended = False
         self.painter = Painter()
         self.unwritten: dict[str, float] = {}
-        self.writer.add_text("config", "    " + config.replace("\n", "\n    "), next_epoch)
-        tags = [f"^{split}/(?!.*_best$)" for split in ("train", "val")]
-        layout = {"loss": {"training and validation": ["Multiline", tags]}}
-        self.writer.add_custom_scalars(layout)
 
     def __enter__(self) -> "RunLogger":
         return self
@@ -61,6 +52,24 @@ class RunLogger(Logger):
     def __exit__(self, kind: object, *args: Any) -> None:
         with suppress(Exception) if kind else nullcontext():  # the first error is the one to tell
             self.close()
+
+    @cached_property
+    def writer(self) -> SummaryWriter:
+        """The writer of the training's events."""
+        before, text = self.before, self.config.replace("\n", "\n    ")
+        for path in self.run_dir.glob(f"{EVENT_FILES}{RESULT}"):
+            path.unlink()
+        if before is not None and before != self.run_dir.resolve():
+            for path in before.glob(EVENT_FILES):
+                if not path.name.endswith(RESULT):
+                    shutil.copyfile(path, self.run_dir / path.name)
+        purge_step = None if before is None else self.next_epoch
+        writer = SummaryWriter(self.run_dir, purge_step=purge_step)
+        writer.add_text("config", f"    {text}", self.next_epoch)
+        tags = [f"^{split}/(?!.*_best$)" for split in ("train", "val")]
+        layout = {"loss": {"training and validation": ["Multiline", tags]}}
+        writer.add_custom_scalars(layout)
+        return writer
 
     @property
     def name(self) -> str:
@@ -119,11 +128,12 @@ class RunLogger(Logger):
 
     def flush(self) -> None:
         """Write to the disk what was logged."""
-        self.writer.flush()
+        if "writer" in self.__dict__:
+            self.writer.flush()
 
     def finalize(self, status: str) -> None:
         self._add_finished_pictures()
-        self.writer.flush()
+        self.flush()
 
     def close(self) -> None:
         """Close the event files after the last picture."""
@@ -131,13 +141,13 @@ class RunLogger(Logger):
             self._add_finished_pictures(wait=True)
         finally:
             self.painter.cancel()
-            self.writer.close()
-            if "_result_writer" in self.__dict__:
-                self._result_writer.close()
+            for name in {"writer", "_result_writer"} & self.__dict__.keys():
+                getattr(self, name).close()
 
     @cached_property
     def _result_writer(self) -> SummaryWriter:
-        # not before the last of the training, for TensorBoard reads one file after the other
+        # after the last of the training, for TensorBoard reads one file after the other
+        self.writer.flush()
         return SummaryWriter(self.run_dir, filename_suffix=RESULT)
 
     def _add_finished_pictures(self, wait: bool = False) -> None:

@@ -95,7 +95,9 @@ class Checkpoint(callbacks.Checkpoint):
 
 
 def _epochs(path: Path) -> int:
-    return int(read_checkpoint(path)["epoch"]) + 1
+    epochs = int(read_checkpoint(path)["epoch"]) + 1
+    forget()
+    return epochs
 
 
 def _where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -33,4 +33,4 @@ class Samples(Picture):
         if flow.shape == (2,):
             yield "samples", plane.samples, *arrays, data.extent
         else:
-            yield "samples", table.pairs, *arrays
+            yield "samples", table.pairs, *arrays, data.names

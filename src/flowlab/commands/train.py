@@ -109,7 +109,7 @@ def _task(cfg: DictConfig) -> Any:
 
     A run's errors end the program, a cell's that cell alone.
     """
-    from flowlab.experiment import run, train
+    from flowlab.experiment import train, train_checked
 
     gc.enable()  # `start` has switched it off
     gc.freeze()
@@ -117,7 +117,7 @@ def _task(cfg: DictConfig) -> Any:
     with refusing(FlowlabError):
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return run_cell(train, cfg)
-        return run(cfg)
+        return train_checked(cfg)
 
 
 @contextmanager

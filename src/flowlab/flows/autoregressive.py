@@ -53,8 +53,8 @@ def maf(
 
     The layers take the coordinates from the first to the last and from the last to the first in
     turn; with `mixing="lu"` always from the first, and linear layers between them mix the
-    coordinates. They start as the identity. `bound` limits each layer's log-scale softly to
-    (-bound, bound). Raises ValueError for points that are not vectors.
+    coordinates. They start as the identity, linear layers as reversals. `bound` limits each layer's
+    log-scale softly to (-bound, bound). Raises ValueError for points that are not vectors.
     """
     sizes = (num_flows, num_hidden, num_hidden_layers)
     return _layers(shape, context, Affine(bound), *sizes, mixing)

@@ -8,12 +8,13 @@ from flowlab.flows.solve import find_root
 from flowlab.flows.transform import OneWay, Transform, vector_size
 
 GATE = -4.0  # of a new layer, near the identity
+LARGEST = 0.999  # share of the network in a layer
 
 
 class BlockNAF(OneWay):
     """One block neural autoregressive layer on R^D, gated.
 
-        u_i = (1 - q_i) x_i + q_i g_i(x_1, ..., x_i),   q = 1 / (1 + exp(-gate))
+        u_i = (1 - q_i) x_i + q_i g_i(x_1, ..., x_i),   q = LARGEST / (1 + exp(-gate))
         log|det J| = sum of log(1 - q_i + q_i dg_i/dx_i)
 
     where g is a network of three layers with tanh between them and H hidden units for each
@@ -56,14 +57,14 @@ class BlockNAF(OneWay):
             value = value.tanh()
             bend = self._each(1 - value.square()).transpose(0, 1)
             value, slope = value @ weight.mT + bias, (slope * bend) @ self._diagonal(weight).mT
-        gate = self.gate.sigmoid()
+        gate = LARGEST * self.gate.sigmoid()
         u = torch.lerp(x, value, gate)
         log_det = torch.log1p(gate * (slope.squeeze(-1).mT - 1)).sum(-1)
         return (u.flip(-1) if self.flipped else u), log_det
 
     def solve(self, u: Tensor, context: Tensor | None = None) -> Tensor:
         weights, biases = self._layers(context)
-        gate = self.gate.sigmoid()
+        gate = LARGEST * self.gate.sigmoid()
         inputs: list[list[Tensor]] = [[], [], []]  # of each layer, from the coordinates so far
         for i, goal in enumerate((u.flip(-1) if self.flipped else u).unbind(-1)):
             steps = []  # the weights of this coordinate, and what the others give

@@ -105,8 +105,12 @@ class Flow(nn.Module):
 
     @torch.no_grad()
     def fit(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Let each layer set what data decide (`ActNorm`), given what reaches it from points x."""
+        """Let each layer set what data decide (`ActNorm`), given what reaches it from points x.
+
+        Of more than `CHUNK` points the first.
+        """
         x, context, _ = self._flatten(x, context)
+        x, context = x[:CHUNK], None if context is None else context[:CHUNK]
         if any(type(transform).fit is not Transform.fit for transform in self.chain):  # type: ignore[attr-defined]
             for transform in self.chain:
                 cast(Transform, transform).fit(x, context)

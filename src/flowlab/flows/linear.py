@@ -11,9 +11,9 @@ class ActNorm(Transform):
 
         u = (x + b) exp(s),   log|det J| = sum of s
 
-    It starts as the identity; after `fit(x)` the points x come out with mean 0 and standard
+    It starts as the identity, and after `fit(x)` the points x come out with mean 0 and standard
     deviation 1. That it was fitted is a part of its state, so that a layer that was saved and
-    loaded is never fitted again.
+    loaded is never fitted again. Turned round it is not fitted.
 
     Reference: Kingma and Dhariwal, "Glow", NeurIPS 2018, section 3.1.
     """
@@ -31,7 +31,7 @@ class ActNorm(Transform):
     def fit(self, x: Tensor, context: Tensor | None = None) -> None:
         if not self.fitted:
             self.b.copy_(-x.mean(0))
-            self.s.copy_(-x.std(0).clamp(min=1e-6).log())
+            self.s.copy_(-x.std(0, correction=0).clamp(min=1e-6).log())
             self.fitted.fill_(1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ class Residual(OneWay):
     so g is a contraction, its steps at most L = c^3 times those of x, and f is invertible. It moves
     no point by more than g's bound, and far out only shifts. A context adds to b1, without limit.
 
-    The log-det is exact, by the whole Jacobian, for D up to `EXACT` and outside autograd. Within it
+    The log-det is exact, by the whole Jacobian, for D up to `EXACT` and outside training. In it
     larger D have an unbiased estimate, and unbiased gradients, from one vector v of random signs:
 
         sum over k <= N of (-1)^(k+1) v.J^k v / (k P(N >= k)),   P(N >= k) = L^max(k - 2, 0)
@@ -47,7 +47,7 @@ class Residual(OneWay):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         weights, biases = self._contraction(context)
         g, slopes = run(x, weights, biases)
-        if x.shape[-1] > EXACT and torch.is_grad_enabled():
+        if x.shape[-1] > EXACT and self.training and torch.is_grad_enabled():
             return x + g, estimate(weights, slopes, self.coefficient**3)
         return x + g, log_det_of_one_plus(jacobian(weights, slopes))
 
@@ -119,7 +119,7 @@ def log_det_of_one_plus(matrix: Tensor) -> Tensor:
 def estimate(weights: list[Tensor], slopes: list[Tensor], contraction: float) -> Tensor:
     """An unbiased estimate of log det(I + J) at each point, (N,)."""
     shape = len(slopes[0]), weights[-1].shape[0]
-    v = torch.randint(2, shape, device=slopes[0].device).to(slopes[0]) * 2 - 1
+    v = torch.randint(2, shape).to(slopes[0]) * 2 - 1  # by the generator that a resume restores
     chance = 1 - torch.rand(()).item()  # in (0, 1]
     num_terms = 2 + math.floor(math.log(chance) / math.log(contraction))
     power, total = v, torch.zeros_like(v[:, 0])

@@ -135,7 +135,7 @@ def _kind(transform: Transform) -> tuple[Callable[..., Transform] | None, object
     if isinstance(transform, Coupling) and isinstance(transform.net, MLP):
         return CouplingStack, transform.univariate
     if isinstance(transform, Amortised):
-        return AmortisedStack, type(transform)
+        return AmortisedStack, (type(transform), transform.raw.shape)
     if isinstance(transform, Autoregressive) and isinstance(transform.net, MADE):
         return AutoregressiveStack, transform.univariate
     return None, None

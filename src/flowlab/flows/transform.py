@@ -24,7 +24,10 @@ class Transform(nn.Module, ABC):
         """Generating direction, base to data: (N, *shape) -> (N, *shape) and (N,)."""
 
     def fit(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set what data decide, before training, given the points that `forward` will get."""
+        """Set what data decide, before training, given the points that `forward` will get.
+
+        Layers without such a thing, and layers turned round, leave it at that.
+        """
 
     def layers(self) -> list["Transform"]:
         """The layers that it consists of, in the order of `forward`: one, unless it says more."""
@@ -42,8 +45,8 @@ class Inverse(Transform):
         return self.transform.inverse(x, context)
 
     def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        value, log_det = self.transform(u, context)
-        return value, log_det
+        result: tuple[Tensor, Tensor] = self.transform(u, context)
+        return result
 
     def layers(self) -> list[Transform]:
         return [Inverse(layer) for layer in reversed(self.transform.layers())]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from flowlab.plots.style import COLORMAP, Array
 from flowlab.plots.sweep import LABELS, MULTIPLES, exported
-from flowlab.plots.sweep_axes import empty_figure, plain
+from flowlab.plots.sweep_axes import empty_figure, extent_of, plain
 from flowlab.runs.settings import rounded
 
 if TYPE_CHECKING:
@@ -64,11 +64,12 @@ def _column(order: Sequence[tuple[str, ...]], ranking: Ranking) -> Column | None
 
     found = [ranking.find(values) for values in order]
     flows = [cell and load(cell.runs[0].folder) for cell in found]
-    if any(flow and (flow.shape != (2,) or flow.context) for flow in flows):
+    known = [flow for flow in flows if flow]
+    if not known or any(flow.shape != (2,) or flow.context for flow in known):
         return None
     name = ranking.cells[0].runs[0].value("data.target")
     target = TARGETS[name]() if name in TARGETS else None
-    extent = target.extent if target else 4.0
+    extent = extent_of(name, known[0])
     middles = extent * ((2 * torch.arange(PIXELS) + 1) / PIXELS - 1)
     points = torch.cartesian_prod(middles, middles)
 

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from flowlab.plots.style import BLUE, COLORMAP, ORANGE, RED
-from flowlab.plots.sweep_axes import empty_figure, ordered, plain, positions, scale
+from flowlab.plots.sweep_axes import empty_figure, extent_of, ordered, plain, positions, scale
 from flowlab.runs.settings import rounded
 
 if TYPE_CHECKING:
@@ -179,14 +179,12 @@ def densities(ranking: Ranking) -> Figure | None:
     import torch
 
     from flowlab.export import load
-    from flowlab.targets import TARGETS
 
     shown = ranking.cells[:MULTIPLES]
     flows = [load(cell.runs[0].folder) for cell in shown]
     if any(flow.shape != (2,) or flow.context for flow in flows):
         return None
-    target = TARGETS.get(shown[0].runs[0].value("data.target"))
-    extent = getattr(target, "extent", 4.0)
+    extent = extent_of(shown[0].runs[0].value("data.target"), flows[0])
     axis = torch.linspace(-extent, extent, 80)
     points = torch.cartesian_prod(axis, axis)
     with torch.no_grad():

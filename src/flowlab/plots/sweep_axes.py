@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
@@ -13,6 +14,18 @@ def empty_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=100)
     figure.set_layout_engine("constrained")
     return figure
+
+
+def extent_of(target: str, flow: Any) -> float:
+    """Half the side of a square to show: a known target's, or what a flow's samples are within."""
+    import torch
+
+    from flowlab.targets import TARGETS
+
+    if target in TARGETS:
+        return TARGETS[target].extent
+    samples = flow.sample(2000, generator=torch.Generator().manual_seed(0))
+    return 1.1 * float(samples.abs().max())
 
 
 def scale(axis: Axis, values: Sequence[float]) -> None:

@@ -1,5 +1,6 @@
 """Pictures of points with any number of coordinates: arrays in, a matplotlib `Figure` out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from flowlab.plots.style import BLUE, GREEN, MODES, RED, Array, panel_grid, titled_figure
 
 
-def pairs(drawn: Array, held_out: Array, modes: Array | None, title: str) -> Figure:
+def pairs(
+    drawn: Array, held_out: Array, modes: Array | None, names: Sequence[str], title: str
+) -> Figure:
     """Samples of the flow over held-out data, (N, D) each, with the true modes (M, D) if any.
 
     On the left the first coordinates, each by itself and against the others, over the range of the
@@ -38,26 +41,26 @@ def pairs(drawn: Array, held_out: Array, modes: Array | None, title: str) -> Fig
             ax.set_ylim(limits[row])
             if modes is not None:
                 ax.scatter(modes[:, column], modes[:, row], s=30, **MODES)
-        _outer_labels(ax, row, column, count)
-    _quantiles(figure.add_axes((0.6, 0.12, 0.37, 0.76)), drawn, held_out)
-    names: dict[str, Any] = {}
+        _outer_labels(ax, row, column, names[:count])
+    _quantiles(figure.add_axes((0.6, 0.12, 0.37, 0.76)), drawn, held_out, names)
+    legend: dict[str, Any] = {}
     for ax in figure.axes:
-        names |= {name: h for h, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(names.values(), names.keys(), loc="upper right", bbox_to_anchor=(0.54, 0.89))
+        legend |= {name: h for h, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(legend.values(), legend.keys(), loc="upper right", bbox_to_anchor=(0.54, 0.89))
     return figure
 
 
-def _outer_labels(ax: Axes, row: int, column: int, count: int) -> None:
+def _outer_labels(ax: Axes, row: int, column: int, names: Sequence[str]) -> None:
     """Name the coordinates at the left and the bottom of a triangle of panels alone."""
-    bottom, left = row == count - 1, column == 0 < row
+    bottom, left = row == len(names) - 1, column == 0 < row
     ax.tick_params(labelsize=7, labelbottom=bottom, labelleft=left)
     ax.xaxis.set_major_locator(MaxNLocator(3))
     ax.yaxis.set_major_locator(NullLocator() if row == column else MaxNLocator(3))
-    ax.set_xlabel(f"$x_{{{column + 1}}}$" if bottom else "")
-    ax.set_ylabel(f"$x_{{{row + 1}}}$" if left else "")
+    ax.set_xlabel(names[column] if bottom else "")
+    ax.set_ylabel(names[row] if left else "")
 
 
-def _quantiles(ax: Axes, drawn: Array, held_out: Array) -> None:
+def _quantiles(ax: Axes, drawn: Array, held_out: Array, names: Sequence[str]) -> None:
     """Median, half and nine tenths of the values of the first coordinates."""
     number = np.arange(1, min(held_out.shape[1], 24) + 1)
     center, scale = held_out.mean(0), held_out.std(0)
@@ -74,7 +77,7 @@ def _quantiles(ax: Axes, drawn: Array, held_out: Array) -> None:
         xlabel="standard deviations of the held-out data, from its mean",
         ylim=(len(number) + 0.6, 0.4),
     )
-    ax.set_yticks(number, [f"$x_{{{i}}}$" for i in number])
+    ax.set_yticks(number, names[: len(number)])
     ax.grid(alpha=0.3)
 
 

@@ -30,7 +30,10 @@ class Objective(Protocol):
         """The loss of each point, in nats: (N, *shape) -> (N,)."""
 
     def test(self, flow: Flow, data: Data, seed: int) -> dict[str, float]:
-        """The figures of a flow, by name; those whose name ends as in `ERRORS` are errors."""
+        """The figures of a flow, by name; those whose name ends as in `ERRORS` are errors.
+
+        Among them are train/NAME and val/NAME; the last decides which of several flows is the best.
+        """
 
 
 class Likelihood:

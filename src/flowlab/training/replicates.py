@@ -28,10 +28,11 @@ class Replicates(nn.Module):
         parameters, buffers = stack_module_state([_Loss(flow, loss) for flow in flows])
         self.names = [*parameters, *buffers]
         self.stacked = nn.ParameterList(parameters.values())
-        for i, buffer in enumerate(buffers.values()):
-            self.register_buffer(f"buffer{i}", buffer)
         # in a tuple, for its own values are no part of the state
         self.form = (_Loss(copy.deepcopy(flows[0]), loss),)
+        saved = self.form[0].state_dict()
+        for i, (name, buffer) in enumerate(buffers.items()):
+            self.register_buffer(f"buffer{i}", buffer, persistent=name in saved)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if self.num == 1:
