@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from flowlab.flows.solve import find_root
 from flowlab.flows.transform import OneWay, Transform, vector_size
 
-GATE = -4.0  # of a new layer, near the identity
-LARGEST = 0.999  # share of the network in a layer
+LARGEST = 0.999  # share of the network in a layer; a new one has half of it
 
 
 class BlockNAF(OneWay):
@@ -45,7 +44,7 @@ class BlockNAF(OneWay):
             self.raws.append(nn.init.xavier_uniform_(raw))
             self.scales.append(torch.rand(dim * rows).log())
             self.biases.append((2 * torch.rand(dim * rows) - 1) * (dim * columns) ** -0.5)
-        self.gate = nn.Parameter(torch.full((dim,), GATE))
+        self.gate = nn.Parameter(torch.zeros(dim))
         if context:
             self.slopes = nn.Parameter(torch.zeros(dim * num_hidden, context))
 
@@ -125,7 +124,7 @@ class BlockNAF(OneWay):
 def bnaf(
     shape: tuple[int, ...], context: int, *, num_flows: int = 2, num_hidden: int = 32
 ) -> list[Transform]:
-    """`num_flows` gated block neural autoregressive layers, which start near the identity.
+    """`num_flows` gated block neural autoregressive layers, half a network at first.
 
     A layer has `num_hidden` units for each coordinate in each of its two hidden layers. Every
     second one takes the coordinates from the last to the first. Sampling takes a solver. Raises
