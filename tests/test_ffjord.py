@@ -5,7 +5,9 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from flowlab.flows import build_flow
 from flowlab.flows.ffjord import Ffjord
+from flowlab.training.replicates import Replicates
 
 DOUBLE = torch.float64
 
@@ -93,3 +95,26 @@ def test_derivatives_of_second_order_are_there_both_ways() -> None:
     layer, x = make(2, 2), torch.randn(3, 2, dtype=DOUBLE, requires_grad=True)
     for direction in (layer, layer.inverse):
         torch.autograd.gradgradcheck(direction, (x,))
+
+
+def test_outside_training_a_stiff_field_has_a_density_still() -> None:
+    """One that bends so much that the steps of the training err by tenths of a nat."""
+    torch.manual_seed(0)
+    flow = build_flow("ffjord", 2, num_hidden=16, num_steps=4)
+    with torch.no_grad():
+        for weight in flow.chain[0].net.weights:
+            weight.normal_(std=2.5)
+    x = torch.randn(200, 2)
+    with torch.no_grad():
+        rough, fine = flow.log_prob(x), flow.eval().log_prob(x)
+        flow.chain[0].num_steps = 64
+        exact = flow.log_prob(x)
+    assert (rough - exact).abs().max() > 0.02
+    assert (fine - exact).abs().max() < 0.1 * (rough - exact).abs().max()
+
+
+def test_replicates_leave_training_as_one_flow_does() -> None:
+    flows = [build_flow("ffjord", 2, num_hidden=4) for _ in range(2)]
+    replicates = Replicates(flows, lambda flow, x, c: -flow.log_prob(x))
+    assert not replicates.eval().flow(1).training
+    assert replicates.train().flow(1).training

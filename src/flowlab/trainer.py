@@ -71,7 +71,7 @@ def fit(trainer: pl.Trainer, module: Training, run: Run) -> list[int]:
         if ended or module.has_started or run.resume is None:
             run.metrics["epochs"] = trainer.current_epoch
     run.metrics["seconds"] = module.seconds
-    module.to(trainer.strategy.root_device)  # which Lightning takes it from
+    module.to(trainer.strategy.root_device).eval()  # Lightning takes it from both
     best_epochs = None
     if isinstance(trainer.checkpoint_callback, Checkpoint):
         best_epochs = trainer.checkpoint_callback.restore(module)

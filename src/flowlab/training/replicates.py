@@ -52,6 +52,11 @@ class Replicates(nn.Module):
         )
         return together
 
+    def train(self, mode: bool = True) -> "Replicates":
+        if self.num > 1:
+            self.form[0].train(mode)
+        return super().train(mode)
+
     def flow(self, index: int) -> Flow:
         """One of the flows: the only one itself, of several a copy, with its gradients."""
         if self.num == 1:
