@@ -290,7 +290,7 @@ def test_a_wrong_shape_of_points_names_both(case: str) -> None:
         ({"name": "coupling", "shape": 2, "bound": 0.0}, "bound must be positive and finite"),
         ({"name": "coupling", "shape": 2, "bound": math.nan}, "bound must be positive and finite"),
         ({"name": "spline", "shape": 2, "bound": -1.0}, "bound must be positive and finite"),
-        ({"name": "iaf", "shape": 2, "bound": math.inf}, "bound must be positive and finite"),
+        ({"name": "iaf", "shape": 2, "bound": math.nan}, "bound must be positive and finite"),
         ({"name": "naf", "shape": (8, 8)}, "is of vectors, a shape of one number"),
         ({"name": "planar", "shape": 2, "num_flows": 0}, "must be at least 1, got 0"),
     ],
