@@ -239,7 +239,7 @@ def test_a_killed_search_goes_on_with_the_trials_that_are_missing(
     assert {key: str(value) for key, value in told.items()} == {key: best[key] for key in told}
     table = (tmp_path / "s" / "results.md").read_text()
     (line,) = [line for line in table.splitlines() if line.startswith("| best")]
-    assert line.split("|")[2].strip() == best["num_flows"]
+    assert best["num_flows"] in [word.strip() for word in line.split("|")]
     status, output, errors = commands.finish(*SEARCH)
     assert status == 0, errors
     assert len(trials(tmp_path / "s")) == 6
