@@ -88,6 +88,15 @@ def training_step(
     return step
 
 
+def kinds_of_work(made: dict[str, Any], x: Tensor) -> dict[str, dict[str, Callable[[], object]]]:
+    """What each library does in a step, in log_prob and in sample, with as many points as in x."""
+    return {
+        "step": {n: training_step(m.module, m.log_prob, x, m.after_step) for n, m in made.items()},
+        "log_prob": {n: no_grad(m.log_prob, x) for n, m in made.items()},
+        "sample": {n: no_grad(m.sample, len(x)) for n, m in made.items()},
+    }
+
+
 def peers(device: str) -> str:
     """Milliseconds of a step, of log_prob and of sample; the last columns are flowlab's.
 
@@ -103,14 +112,7 @@ def peers(device: str) -> str:
             made, (count, repeats) = models("coupling", size, device), STEPS[name]
             x = torch.randn(size.batch, size.dim, device=device)
             square = partial(torch.mm, *2 * [torch.randn(SQUARE, SQUARE, device=device)])
-            kinds = {
-                "step": {
-                    n: training_step(m.module, m.log_prob, x, m.after_step) for n, m in made.items()
-                },
-                "log_prob": {n: no_grad(m.log_prob, x) for n, m in made.items()},
-                "sample": {n: no_grad(m.sample, size.batch) for n, m in made.items()},
-            }
-            for kind, functions in kinds.items():
+            for kind, functions in kinds_of_work(made, x).items():
                 work = {n: many(f, count) for n, f in functions.items()}
                 work["matmul"] = many(square, count)
                 seconds = interleaved(work, repeats)
@@ -134,14 +136,7 @@ def families(device: str) -> str:
         for name in ("small", "middle"):
             size, made = SIZES[name], models(family, SIZES[name], device)
             x = torch.randn(size.batch, size.dim, device=device)
-            kinds = {
-                "step": {
-                    n: training_step(m.module, m.log_prob, x, m.after_step) for n, m in made.items()
-                },
-                "log_prob": {n: no_grad(m.log_prob, x) for n, m in made.items()},
-                "sample": {n: no_grad(m.sample, size.batch) for n, m in made.items()},
-            }
-            for kind, functions in kinds.items():
+            for kind, functions in kinds_of_work(made, x).items():
                 able = {n: f for n, f in functions.items() if _is_able(f)}
                 seconds, count = _paced(able)
                 figures = [

@@ -1,6 +1,5 @@
 """The network of autoregressive layers: what it says of a coordinate depends on those before."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -8,6 +7,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from flowlab.flows.nets import new_layers
 
 Find = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -47,14 +48,7 @@ class MADE(nn.Module):
         levels = [order + [0] * context, *[degrees] * num_hidden_layers]
         levels += [[i - 1 for i in order] * num_out]
         sizes = [len(level) for level in levels]
-        self.weights = nn.ParameterList(torch.empty(n, m) for m, n in pairwise(sizes))
-        self.biases = nn.ParameterList(torch.empty(n) for n in sizes[1:])
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            limit = 1 / math.sqrt(max(weight.shape[1], 1))
-            nn.init.uniform_(weight, -limit, limit)
-            nn.init.uniform_(bias, -limit, limit)
-        nn.init.zeros_(self.weights[-1])
-        nn.init.zeros_(self.biases[-1])
+        self.weights, self.biases = new_layers(sizes)
         self.masks = Masks([_mask(below, above) for below, above in pairwise(levels)])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """The networks whose outputs are the parameters of a transform."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -19,17 +20,23 @@ class MLP(nn.Module):
     def __init__(self, num_in: int, num_hidden: int, num_out: int):
         super().__init__()
         sizes = (num_in, num_hidden, num_hidden, num_out)
-        self.weights = nn.ParameterList(torch.empty(n, m) for m, n in pairwise(sizes))
-        self.biases = nn.ParameterList(torch.empty(n) for n in sizes[1:])
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            limit = 1 / math.sqrt(max(weight.shape[1], 1))
-            nn.init.uniform_(weight, -limit, limit)
-            nn.init.uniform_(bias, -limit, limit)
-        nn.init.zeros_(self.weights[-1])
-        nn.init.zeros_(self.biases[-1])
+        self.weights, self.biases = new_layers(sizes)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return mlp(x, context, *self.weights, *self.biases)
+
+
+def new_layers(sizes: Sequence[int]) -> tuple[nn.ParameterList, nn.ParameterList]:
+    """Weights and biases of layers of units, as `torch.nn.Linear` starts, the last at zero."""
+    weights = nn.ParameterList(torch.empty(n, m) for m, n in pairwise(sizes))
+    biases = nn.ParameterList(torch.empty(n) for n in sizes[1:])
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        limit = 1 / math.sqrt(max(weight.shape[1], 1))
+        nn.init.uniform_(weight, -limit, limit)
+        nn.init.uniform_(bias, -limit, limit)
+    nn.init.zeros_(weights[-1])
+    nn.init.zeros_(biases[-1])
+    return weights, biases
 
 
 def mlp(
