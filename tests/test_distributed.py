@@ -128,6 +128,7 @@ def curve(folder: Path, tag: str) -> list[float]:
     return [event.value for event in events(folder).Scalars(tag)]
 
 
+@pytest.mark.long
 def test_two_processes_give_the_curves_of_one_and_go_on(
     commands: Commands, compose_config: Compose, tmp_path: Path
 ) -> None:

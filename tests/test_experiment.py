@@ -146,8 +146,7 @@ def columns(num: int, seed: int, context: bool = False) -> Data:
     return Data(splits[0], splits[1], splits[2], ("a", "b", "c"))
 
 
-@pytest.mark.parametrize("context", [False, True])
-@pytest.mark.parametrize("replicates", [1, 2])
+@pytest.mark.parametrize(("context", "replicates"), [(False, 1), (True, 2)])
 def test_columns_without_a_known_truth_run_to_the_end(
     context: bool, replicates: int, compose_config: Compose, tmp_path: Path
 ) -> None:

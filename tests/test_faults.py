@@ -123,7 +123,7 @@ def test_a_signal_before_the_training_is_as_honest(
 
 def test_a_second_signal_does_not_wait_for_the_batch(commands: Commands, tmp_path: Path) -> None:
     """The steps of this flow take many seconds."""
-    words = ("num_flows=64", "num_hidden=256", "data.num_train=200000", "data.batch_size=200000")
+    words = ("num_flows=64", "num_hidden=256", "data.num_train=40000", "data.batch_size=40000")
     but_one = [word for word in NO_PICTURES if "loss" not in word]
     process = commands.start(*words, "hydra.run.dir=run", *but_one)
     wait_for(tmp_path / "run" / "plots")  # when the training starts
@@ -136,7 +136,7 @@ def test_a_second_signal_does_not_wait_for_the_batch(commands: Commands, tmp_pat
 
 
 def test_a_sweep_that_is_interrupted_says_how_to_go_on(commands: Commands, tmp_path: Path) -> None:
-    words = ("-m", "seed=0,1", *LONG[1:], "trainer.max_epochs=500")
+    words = ("-m", "seed=0,1", *LONG[1:], "trainer.max_epochs=200")
     process = commands.start(*words)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("multirun/*/*/seed=0*/checkpoints/last.ckpt")):

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import Run
 
 
+@pytest.mark.long
 def test_hostile_files_are_refused_and_nothing_happens(short_run: Run, tmp_path: Path) -> None:
     script = Path(__file__).with_name("hostile.py")
     good = short_run.folder / "checkpoints" / "last.ckpt"

@@ -14,7 +14,9 @@ def test_without_a_mutation_all_pass(tests: str, tmp_path: Path) -> None:
     assert status == 0, output
 
 
-@pytest.mark.parametrize("name", IN_THE_SUITE)
+@pytest.mark.parametrize(
+    "name", IN_THE_SUITE[:1] + [pytest.param(n, marks=pytest.mark.long) for n in IN_THE_SUITE[1:]]
+)
 def test_mutant_is_caught(name: str, tmp_path: Path) -> None:
     status, output = run_tests(MUTANTS[name], tmp_path)
     assert status == 1, output

@@ -30,7 +30,7 @@ from flowlab.logger import RunLogger
 from flowlab.runs.checkpoints import FORMAT, read_checkpoint, seal, to_bytes
 from flowlab.training.objectives import Likelihood
 
-SCHEDULES = ["constant", "cosine", "onecycle"]
+SCHEDULES = ["onecycle", *(pytest.param(s, marks=pytest.mark.long) for s in ("constant", "cosine"))]
 FILES = ("flow.safetensors", "plots/loss.png")
 
 
@@ -150,7 +150,7 @@ def lose(folder: Path, *names: str) -> None:
         (folder / name).unlink()
 
 
-@pytest.mark.parametrize("words", [(), ("replicates=2",)])
+@pytest.mark.parametrize("words", [(), pytest.param(("replicates=2",), marks=pytest.mark.long)])
 def test_a_run_cut_between_its_last_epoch_and_its_end_ends_the_same(
     words: tuple[str, ...], quick: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

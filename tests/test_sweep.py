@@ -37,6 +37,9 @@ def results(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+on_one_worker = pytest.mark.xdist_group("sweep")  # that shares it
+
+
 @pytest.fixture(scope="module")
 def sweep(train_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A grid of four cells with two seeds each, and what it printed."""
@@ -46,6 +49,7 @@ def sweep(train_command: list[str], tmp_path_factory: pytest.TempPathFactory) ->
     return folder / "grid", result.stdout
 
 
+@on_one_worker
 def test_a_grid_ends_in_a_table_and_pictures(sweep: tuple[Path, str]) -> None:
     folder, output = sweep
     rows = results(folder)
@@ -79,6 +83,7 @@ def test_a_grid_ends_in_a_table_and_pictures(sweep: tuple[Path, str]) -> None:
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1
 
 
+@on_one_worker
 def test_the_same_command_again_touches_nothing_that_is_finished(
     sweep: tuple[Path, str], train_command: list[str]
 ) -> None:
@@ -124,6 +129,7 @@ def test_failing_cells_are_listed_and_the_others_go_on(
     assert table.count("is not finite, and first") == 2
 
 
+@pytest.mark.long
 def test_a_killed_sweep_goes_on_to_the_same_results(
     sweep: tuple[Path, str],
     commands: Commands,  # noqa: F811
@@ -246,6 +252,7 @@ def test_a_killed_search_goes_on_with_the_trials_that_are_missing(
     assert output.count("#0 :") == 0
 
 
+@pytest.mark.long
 def test_a_failed_trial_does_not_end_a_search(train_command: list[str], tmp_path: Path) -> None:
     words = ("-m", "hydra/sweeper=optuna", "optimizer.lr=choice(1e-3,1e15)", "num_flows=2,3,4")
     words += ("hydra.sweeper.n_trials=6", "hydra.sweeper.sampler.seed=0", "flow.bound=100")
@@ -258,6 +265,7 @@ def test_a_failed_trial_does_not_end_a_search(train_command: list[str], tmp_path
     assert "optimizer.lr: 0.001" in (tmp_path / "s" / "optimization_results.yaml").read_text()
 
 
+@pytest.mark.long
 def test_a_sweep_is_one_commands_at_a_time(
     commands: Commands,  # noqa: F811
     tmp_path: Path,
@@ -316,6 +324,7 @@ def test_names_of_cells_are_readable_and_their_own() -> None:
         assert not name.startswith(".")
 
 
+@on_one_worker
 def test_the_report_says_what_it_left_out(
     sweep: tuple[Path, str], short_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -337,6 +346,7 @@ def test_the_report_says_what_it_left_out(
     assert len(results(tmp_path)) == 4
 
 
+@on_one_worker
 def test_a_report_on_a_single_run_leaves_its_files_alone(
     sweep: tuple[Path, str], tmp_path: Path
 ) -> None:
