@@ -1,12 +1,15 @@
 """What a data set is, wherever it comes from."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from flowlab.targets import Conditional, Target
+
+
+Support = str | tuple[float, float] | None  # of a coordinate: "positive", (low, high), anywhere
 
 
 class Points(NamedTuple):
@@ -24,7 +27,11 @@ class Points(NamedTuple):
 class Data:
     """Points to train on, to choose by and to test on, and the density behind them if it is known.
 
-    `names` are the coordinates', as pictures show them.
+    `names` are the coordinates', as pictures show them, `context_names` those of the contexts.
+    `support`, of data with units of their own, says for each coordinate where it can lie: None for
+    anywhere, "positive", or (low, high); a flow then begins with what takes these units away.
+    `noise` is the width, (*shape), of the uniform noise that training points get anew in each
+    epoch; those of the other splits have theirs. `facts` are for metrics.json.
     """
 
     train: Points
@@ -32,6 +39,10 @@ class Data:
     test: Points
     names: tuple[str, ...]
     truth: Target | Conditional | None = None
+    context_names: tuple[str, ...] = ()
+    support: tuple[Support, ...] | None = None
+    noise: Tensor | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
