@@ -59,6 +59,7 @@ AMORTISED, RIDGE, RADIAL, SYLVESTER, BNAF = (
 )
 AMORTISED_TESTS = "test_amortised.py"
 LINEAR = "src/flowlab/flows/linear.py"
+UNITS = "src/flowlab/flows/units.py"
 NETS, BUILD = "src/flowlab/flows/nets.py", "src/flowlab/flows/__init__.py"
 # the plane alone: elsewhere a mask used again trips over shapes before a test can judge it
 FLOW_TESTS = "test_flows.py test_coupling.py -k 'coupling-2 or coupling-random or normal'"
@@ -68,6 +69,22 @@ DIRECTION_TESTS = "test_flows_use.py -k direction_sampling"
 SOLVER_TESTS = "test_solve.py"
 
 MUTANTS: dict[str, Mutant] = {
+    # units
+    "units: the width of a support is forgotten": Mutant(
+        "test_units.py", ((UNITS, "width - above - below", "-above - below"),)
+    ),
+    "units: on the edge of a support": Mutant(
+        "test_units.py", ((UNITS, "return x.clamp(least, most), log", "return x, log"),)
+    ),
+    "units: the mean in single precision": Mutant(
+        "test_units.py", ((UNITS, "self.high.double() + self.low.double()", "self.high"),)
+    ),
+    "units: the first piece alone": Mutant(
+        "test_units.py", ((UNITS, "range(0, len(x), PIECE)", "range(0, 1, PIECE)"),)
+    ),
+    "units: the last piece weighs as all before": Mutant(
+        "test_units.py", ((UNITS, "mean + step * (n / total)", "mean + step / 2"),)
+    ),
     # the flows
     "flows: the post's density error": Mutant(
         FLOW_TESTS, ((FLOW, "-0.5 * u.square()", "-0.5 * u.shape[-1] * u.square()"),)

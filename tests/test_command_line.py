@@ -157,6 +157,8 @@ MISTAKES = {
     "optimizer.foo=1": "optimizer.foo: no such key; available: params, lr, betas",
     "data.foo=1": "data.foo: no such key; available: target, num_train",
     "data._partial_=true": "data._partial_: no such key; ",
+    "flow.support=[null,null]": "flow.support: no such key; a flow has that of its data",
+    "flow.shape=3": "flow.shape: no such key; a flow has that of its data",
     "flow.foo=1": "flow: flow 'coupling' has no option foo; available: num_flows",
     "callbacks.density._target_=nosuch": "callbacks.density._target_=nosuch: ",
     "data.target=nosuch": "data.target=nosuch: no such; available: bimodal",

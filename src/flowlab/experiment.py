@@ -93,7 +93,8 @@ def _data(cfg: DictConfig, seeds: Sequence[int]) -> list[Data]:
 def _initial_flow(cfg: DictConfig, data: Data, seed: int) -> Flow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("initialisation", seed).initial_seed())
-        flow = build_flow(shape=data.shape, context=data.num_context, **cfg.flow)
+        given = {"shape": data.shape, "context": data.num_context, "support": data.support}
+        flow = build_flow(**cfg.flow, **given)
     flow.fit(*data.train)
     return flow
 

@@ -30,6 +30,9 @@ def check_parts(cfg: DictConfig) -> None:
     for name, values in cfg.get("callbacks", {}).items():
         if values is not None:
             _check_callback(f"callbacks.{name}", values, processes.count(cfg))
+    for key in ("shape", "context", "support"):
+        if key in cfg.flow:
+            raise ConfigError(f"flow.{key}: no such key; a flow has that of its data")
     dim, context, targets = 2, 0, TARGETS | CONDITIONAL  # of data that are not known before
     if "target" in cfg.data:
         if (name := cfg.data.target) not in targets:

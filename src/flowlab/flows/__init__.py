@@ -16,6 +16,7 @@ from flowlab.flows.residual import residual
 from flowlab.flows.stack import stack
 from flowlab.flows.sylvester import sylvester
 from flowlab.flows.transform import Inverse, OneWay, Transform
+from flowlab.flows.units import Units, checked_support
 
 __all__ = ["FLOWS", "Flow", "Inverse", "OneWay", "StandardNormal", "Transform", "build_flow"]
 
@@ -42,13 +43,16 @@ def build_flow(
     *,
     context: int = 0,
     direction: str = "density",
+    support: Sequence[Any] | None = None,
     **options: Any,
 ) -> Flow:
     """Build a flow by its name in `FLOWS`, of vectors of `shape` numbers or of arrays of a shape.
 
     With a `context` of C numbers it is a density for each context (C,). `direction="sampling"`
     turns the family round: the way that its layers have gone from data to base, they go from base
-    to data. The options are its recipe's keyword arguments.
+    to data. A `support` is that of vectors with units of their own: None, "positive" or [low, high]
+    for each coordinate; `Units`, which `Flow.fit` fits to data, then comes before the family,
+    whichever way round that is. The options are its recipe's keyword arguments.
 
     The flow's `config` holds the name, the shape and every option, defaults written out, so that
     `build_flow(**flow.config)` builds its twin. Raises ValueError for an unknown name or option
@@ -74,9 +78,17 @@ def build_flow(
     transforms = stack(FLOWS[name](tuple(sizes), context, **values))
     if direction == "sampling":
         transforms = [Inverse(transform) for transform in reversed(transforms)]
+    config: dict[str, Any] = {
+        "name": name,
+        "shape": sizes,
+        "context": context,
+        "direction": direction,
+    }
+    if support is not None:
+        config["support"] = checked_support(support, sizes)
+        transforms = [Units(config["support"], context), *transforms]
     flow = Flow(transforms, tuple(sizes), context)
-    flow.config = {"name": name, "shape": sizes, "context": context, "direction": direction}
-    flow.config |= values
+    flow.config = config | values
     return flow
 
 

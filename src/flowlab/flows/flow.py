@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from flowlab.flows.transform import Transform
+from flowlab.flows.units import Units
 
 CHUNK = 65_536  # points
 
@@ -51,6 +52,9 @@ class Flow(nn.Module):
     `sample` take many points in chunks of `CHUNK`, so that they need little memory beside the
     result; `progress` may wrap the sequence of chunks, as `tqdm.tqdm` does.
 
+    A flow whose first transform is `Units` takes points, and their contexts, in units of their own,
+    in float32 or float64, and its samples are float64; densities have the type of the weights.
+
     `config` is the plain dictionary from which `build_flow` made the flow; it travels with its
     weights.
 
@@ -81,6 +85,12 @@ class Flow(nn.Module):
         """The layers, in the order of `forward`."""
         return [layer for part in self.chain for layer in cast(Transform, part).layers()]
 
+    @property
+    def units(self) -> Units | None:
+        """The transform that takes the data's units away, if these have any."""
+        first = self.chain[0]
+        return first if isinstance(first, Units) else None
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Data to base: x (..., *shape) -> u (..., *shape), log|det du/dx| (...)."""
         x, context, leading = self._flatten(x, context)
@@ -100,20 +110,24 @@ class Flow(nn.Module):
         x, context, leading = self._flatten(x, context)
         if torch.is_grad_enabled() or len(x) <= CHUNK:
             return self._log_prob(x, context).reshape(leading)
-        out = x.new_empty(len(x))
+        out = self.base.loc.new_empty(len(x))
         return _in_chunks(self._log_prob, x, context, out, progress).reshape(leading)
 
     @torch.no_grad()
     def fit(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Let each layer set what data decide (`ActNorm`), given what reaches it from points x.
+        """Let each layer set what data decide, given what reaches it from points x.
 
-        Of more than `CHUNK` points the first.
+        That is all of them for `Units`, and of more than `CHUNK` points the first for `ActNorm`.
         """
         x, context, _ = self._flatten(x, context)
+        if self.units is not None:
+            self.units.fit(x, context)
         x, context = x[:CHUNK], None if context is None else context[:CHUNK]
+        context = self.without_units(context)
         if any(type(transform).fit is not Transform.fit for transform in self.chain):  # type: ignore[attr-defined]
             for transform in self.chain:
-                cast(Transform, transform).fit(x, context)
+                if not isinstance(transform, Units):
+                    cast(Transform, transform).fit(x, context)
                 x, _ = transform(x, context)
 
     @torch.no_grad()
@@ -134,18 +148,27 @@ class Flow(nn.Module):
         if len(u) <= CHUNK:
             x, _ = self._inverse(u, context)
         else:
-            x = _in_chunks(lambda u, c: self._inverse(u, c)[0], u, context, u, progress)
+            out = u if self.units is None else u.double()
+            x = _in_chunks(lambda u, c: self._inverse(u, c)[0], u, context, out, progress)
         return self._unflatten(x, leading)
 
+    def without_units(self, context: Tensor | None) -> Tensor | None:
+        """A context as the layers get it, (N, C): without its units, if it has any."""
+        units = self.units
+        if context is None or units is None or units.context is None:
+            return context
+        standardized: Tensor = units.context(context)[0]
+        return standardized
+
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_dets = []
+        log_dets, context = [], self.without_units(context)
         for transform in self.chain:
             x, log_det = transform(x, context)
             log_dets.append(log_det)
         return x, _total(log_dets)
 
     def _inverse(self, u: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_dets = []
+        log_dets, context = [], self.without_units(context)
         for transform in reversed(self.chain):
             u, log_det = cast(Transform, transform).inverse(u, context)
             log_dets.append(log_det)

@@ -33,7 +33,7 @@ def _suspects(flow: Flow, x: Tensor, context: Tensor | None) -> Iterator[str]:
     for name, parameter in flow.named_parameters():
         if not parameter.isfinite().all():
             yield f"the parameter {name}"
-    u, layers = x, flow.transforms
+    u, layers, context = x, flow.transforms, flow.without_units(context)
     for i, layer in enumerate(layers, start=1):
         u, log_det = layer(u, context)
         if (bad := _rows(u, log_det)).numel():
