@@ -69,6 +69,26 @@ DIRECTION_TESTS = "test_flows_use.py -k direction_sampling"
 SOLVER_TESTS = "test_solve.py"
 
 MUTANTS: dict[str, Mutant] = {
+    # noise
+    "noise: the same in each epoch": Mutant(
+        "test_data.py", ((DATA, "self._draw_noise(epoch)\n", "self._draw_noise(0)\n"),)
+    ),
+    "noise: for held-out points too": Mutant(
+        "test_data.py", ((DATA, " or points is not self.train", ""),)
+    ),
+    "noise: one seed's for all replicates": Mutant(
+        "test_data.py",
+        (
+            (
+                DATA,
+                "for seed in self.order_seeds]\n            together",
+                "for _ in self.order_seeds for seed in self.order_seeds[:1]]\n            together",
+            ),
+        ),
+    ),
+    "noise: on the end of a step": Mutant(
+        "test_data.py", (("src/flowlab/data/data.py", ".clamp(least, most)", ""),)
+    ),
     # units
     "units: the width of a support is forgotten": Mutant(
         "test_units.py", ((UNITS, "width - above - below", "-above - below"),)

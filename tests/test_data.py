@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import Compose
+from scipy import stats
 from torch import Tensor
 
-from flowlab.data import Data, Points, toy
+from flowlab.data import Data, Points, dequantized, toy
+from flowlab.rng import generator
 from flowlab.targets import Turning
 from flowlab.training.data import DataModule
 
@@ -161,3 +163,94 @@ def test_a_data_set_brings_its_epochs_and_gives_way(target: str, compose_config:
     fast = compose_config("experiment=fast")
     assert (preset.trainer, preset.data.batch_size) == (fast.trainer, fast.data.batch_size)
     assert preset.data.target == target
+
+
+STEP = torch.tensor([0.0, 1.0, 0.5])
+
+
+def counts(seed: int = 0, dtype: torch.dtype = torch.float32) -> Data:
+    """A number of one decimal, a whole one and a half one, of which two get noise; a context."""
+    x = torch.randint(0, 9, (100, 3), generator=torch.Generator().manual_seed(seed)).to(dtype)
+    points = Points(x * torch.tensor([0.1, 1.0, 0.5]), x[:, :2])
+    held_out = points.map(lambda t: t[:20])
+    support = (None, "positive", (0.0, 4.5))
+    return Data(points, held_out, held_out, ("a", "b", "c"), support=support, noise=STEP)
+
+
+def noisy(*seeds: int, order_seeds: Any = (0,), step: int = 0, **options: Any) -> DataModule:
+    data = at_step(DataModule([counts(s, **options) for s in seeds], 32, order_seeds), step)
+    trainer = cast(Any, data.trainer)
+    trainer.strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.setup("fit")
+    return data
+
+
+def seen(data: DataModule) -> tuple[Tensor, Tensor]:
+    """The points of what is left of an epoch, as the training gets them, and their indices."""
+    index = epoch(data)
+    return data.take(data.train, index).x, index
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_training_points_get_their_noise_anew_each_epoch(dtype: torch.dtype) -> None:
+    clean, first, second = (
+        counts(dtype=dtype).train.x,
+        *(noisy(0, step=s, dtype=dtype) for s in (0, 4)),
+    )
+    shares = []
+    for data in (first, second):
+        x, index = seen(data)
+        assert x.dtype == dtype
+        assert torch.equal(x[:, 0], clean[index, 0])
+        share = (x - clean[index])[:, 1:] / STEP[1:]
+        assert ((share > 0) & (share < 1)).all()
+        assert stats.kstest(share.flatten().numpy(), "uniform").pvalue > 1e-6
+        shares.append(share[index.argsort()])
+        assert torch.equal(data.of(0).train.x, clean)
+    assert (shares[0] != shares[1]).all()
+    taken = first.take(first.val, torch.arange(20))
+    assert torch.equal(taken.x, clean[:20])  # whoever makes the data has done it
+
+
+def test_noise_is_drawn_from_its_owner_seed_and_epoch() -> None:
+    """Also for a run that goes on within an epoch, and in any order of the points."""
+    expected = torch.rand(100, 2, generator=generator("noise", 3, 1))
+    whole, rest = (noisy(0, order_seeds=(3,), step=step) for step in (4, 6))
+    (x, index), (end, _) = seen(whole), seen(rest)
+    torch.testing.assert_close((x - counts().train.x[index])[:, 1:] / STEP[1:], expected[index])
+    assert torch.equal(end, x[64:])
+
+
+def test_what_looks_at_all_training_points_gets_the_noise_of_the_first_epoch() -> None:
+    data = noisy(0, order_seeds=(3, 4), step=4)
+    every = torch.arange(100)
+    x, context = data.take(data.train, every)  # as before the first epoch
+    assert context is not None
+    assert context.shape == (2, 100, 2)
+    for i in range(2):
+        assert torch.equal(data.dequantized(i).train.x, x[i])
+    seen(data)
+    assert torch.equal(data.dequantized(1).train.x, x[1])
+    assert not torch.equal(data.take(data.train, every).x, x)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_replicates_have_the_noise_of_their_seeds(seeds: tuple[int, ...]) -> None:
+    together = noisy(*seeds, order_seeds=(3, 4), step=9)
+    alone = noisy(seeds[-1], order_seeds=(4,), step=9)
+    assert torch.equal(seen(together)[0][1], seen(alone)[0])
+    assert torch.equal(together.dequantized(1).train.x, alone.dequantized(0).train.x)
+
+
+def test_no_noise_costs_nothing() -> None:
+    data = module()
+    assert data.dequantized(0) is data.of(0)
+    nought = DataModule([replace(counts(), noise=torch.zeros(3))], 32, (0,))
+    assert nought.noisy is None
+
+
+def test_rounding_brings_no_point_to_the_end_of_its_step() -> None:
+    x = torch.arange(1000.0)
+    for share, least, most in ((0.0, 0, 1e-4), (1 - 2**-24, 1 - 1e-4, 1)):
+        y = dequantized(x, torch.tensor(1.0), torch.full((1000,), share))
+        assert ((x + least <= y) & (y <= x + most) & (x < y) & (y < x + 1)).all()

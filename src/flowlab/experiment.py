@@ -49,7 +49,7 @@ def train_checked(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Met
     with open_run(cfg) as run, _logger(cfg, run) as logger:
         seeds = range(cfg.seed, cfg.seed + cfg.replicates)
         data = DataModule(_data(cfg, seeds), cfg.data.batch_size, seeds)
-        flows = [_initial_flow(cfg, data.of(i), seed) for i, seed in enumerate(seeds)]
+        flows = [_initial_flow(cfg, data.dequantized(i), seed) for i, seed in enumerate(seeds)]
         run.metrics["params"] = sum(p.numel() for p in flows[0].parameters())
         objective = instantiate(cfg.objective)
         module = Training(
@@ -64,7 +64,9 @@ def train_checked(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Met
         best_epochs = fit(trainer, module, run)
         if logger is not None:
             flows = [module.replicates.flow(i) for i in range(len(seeds))]
-            figures = [objective.test(flow, data.of(i), seeds[i]) for i, flow in enumerate(flows)]
+            figures = [
+                objective.test(flow, data.dequantized(i), seeds[i]) for i, flow in enumerate(flows)
+            ]
             best = min(range(len(seeds)), key=lambda i: figures[i][module.names[1]])
             run.metrics.update(best_epoch=best_epochs[best], **summarized(figures, best))
             _save(flows[best], run)
@@ -93,8 +95,9 @@ def _data(cfg: DictConfig, seeds: Sequence[int]) -> list[Data]:
 def _initial_flow(cfg: DictConfig, data: Data, seed: int) -> Flow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("initialisation", seed).initial_seed())
-        given = {"shape": data.shape, "context": data.num_context, "support": data.support}
-        flow = build_flow(**cfg.flow, **given)
+        flow = build_flow(
+            shape=data.shape, context=data.num_context, support=data.support, **cfg.flow
+        )
     flow.fit(*data.train)
     return flow
 

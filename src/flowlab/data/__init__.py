@@ -1,6 +1,6 @@
 """Data sets: functions that give `Data`, each in a file of its own."""
 
-from flowlab.data.data import Data, Points
+from flowlab.data.data import Data, Points, dequantized
 from flowlab.data.toy import toy
 
-__all__ = ["Data", "Points", "toy"]
+__all__ = ["Data", "Points", "dequantized", "toy"]

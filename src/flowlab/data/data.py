@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from flowlab.targets import Conditional, Target
-
 
 Support = str | tuple[float, float] | None  # of a coordinate: "positive", (low, high), anywhere
 
@@ -58,3 +58,16 @@ class Data:
     def extent(self) -> float:
         """Half the side of the square around the origin that pictures show."""
         return 1.1 * float(self.val.x.abs().max()) if self.truth is None else self.truth.extent
+
+
+def dequantized(x: Tensor, width: Tensor, share: Tensor) -> Tensor:
+    """Points x + width * share, for shares in [0, 1), of the type of x, and rounded to lie within.
+
+    Strictly between x and x + width, for there a support may end; shapes are those that broadcast.
+
+    >>> dequantized(torch.tensor([2.0, 2.0]), torch.tensor(1.0), torch.tensor([0.0, 0.25])).tolist()
+    [2.000000238418579, 2.25]
+    """
+    least = torch.nextafter(x, torch.full_like(x, torch.inf))
+    most = torch.nextafter(x + width.to(x), torch.full_like(x, -torch.inf))
+    return (x + width.to(x) * share).clamp(least, most)

@@ -54,9 +54,11 @@ class Likelihood:
 
         not from the test's points but by `kl_divergence`, with the error that this leaves.
         """
+        # a flow with units brings points to its type by itself
+        like: Any = flow.base.loc if flow.units is None else flow.base.loc.device
 
         def nll(points: Points) -> Tensor:
-            return self.loss(flow, *points.map(lambda t: t.to(flow.base.loc))).cpu().double()
+            return self.loss(flow, *points.map(lambda t: t.to(like))).cpu().double()
 
         test = nll(data.test)
         figures = {
