@@ -59,7 +59,7 @@ AMORTISED, RIDGE, RADIAL, SYLVESTER, BNAF = (
 )
 AMORTISED_TESTS = "test_amortised.py"
 LINEAR = "src/flowlab/flows/linear.py"
-UNITS = "src/flowlab/flows/units.py"
+UNITS, GAUSSIAN = "src/flowlab/flows/units.py", "src/flowlab/training/gaussian.py"
 NETS, BUILD = "src/flowlab/flows/nets.py", "src/flowlab/flows/__init__.py"
 # the plane alone: elsewhere a mask used again trips over shapes before a test can judge it
 FLOW_TESTS = "test_flows.py test_coupling.py -k 'coupling-2 or coupling-random or normal'"
@@ -69,6 +69,36 @@ DIRECTION_TESTS = "test_flows_use.py -k direction_sampling"
 SOLVER_TESTS = "test_solve.py"
 
 MUTANTS: dict[str, Mutant] = {
+    # the Gaussian
+    "gaussian: without the log-dets of the supports": Mutant(
+        "test_units_run.py -k gaussian",
+        ((GAUSSIAN, "coefficients.mT) - log_det", "coefficients.mT)"),),
+    ),
+    "gaussian: deaf to the context": Mutant(
+        "test_units_run.py -k gaussian",
+        ((GAUSSIAN, "coefficients = cross @", "coefficients = 0 * cross @"),),
+    ),
+    "gaussian: the error of its own mean": Mutant(
+        "test_units_run.py -k paired",
+        ((OBJECTIVES, "_stderr(gaussian - test)", "_stderr(gaussian)"),),
+    ),
+    "resume: with another file": Mutant(
+        "test_units_run.py -k another_file",
+        ((RUN, "        check_facts(run.resume, data.facts)\n", ""),),
+    ),
+    # early stopping
+    "patience: an epoch more": Mutant(
+        "test_units_run.py -k long_enough",
+        ((MODULE, "self.waited < self.patience", "self.waited <= self.patience"),),
+    ),
+    "patience: a resumed run forgets that it had stopped": Mutant(
+        "test_units_run.py -k nothing_left",
+        ((MODULE, "self.trainer.should_stop |= not self.is_patient  # the", "pass  # the"),),
+    ),
+    "patience: one replicate is enough": Mutant(
+        "test_units_run.py -k any_flow",
+        ((MODULE, "losses.argmin(0).max()", "losses.argmin(0).min()"),),
+    ),
     # noise
     "noise: the same in each epoch": Mutant(
         "test_data.py", ((DATA, "self._draw_noise(epoch)\n", "self._draw_noise(0)\n"),)
@@ -91,10 +121,10 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # units
     "units: the width of a support is forgotten": Mutant(
-        "test_units.py", ((UNITS, "width - above - below", "-above - below"),)
+        "test_units.py", ((UNITS, "(high - low).log() - above", "-above"),)
     ),
     "units: on the edge of a support": Mutant(
-        "test_units.py", ((UNITS, "return x.clamp(least, most), log", "return x, log"),)
+        "test_units.py", ((UNITS, ".clamp(*_numbers(self.inner, u))", ""),)
     ),
     "units: the mean in single precision": Mutant(
         "test_units.py", ((UNITS, "self.high.double() + self.low.double()", "self.high"),)

@@ -142,13 +142,12 @@ MISTAKES = {
     "callbacks.x._target_=torch.optim.Optimizer": "callbacks.x.params: missing",
     "callbacks.x._target_=builtins.print": "expected a Callback of Lightning",
     f"callbacks.x={{_target_: {THEIRS}.StochasticWeightAveraging, swa_lrs: 1}}": (
-        "does not work with flowlab's loop, which steps the optimizer and saves by itself; of "
-        "Lightning's callbacks EarlyStopping and LearningRateMonitor do"
+        "does not work with flowlab's loop, which steps the optimizer, saves, and stops early "
+        "(trainer.patience) by itself; of Lightning's callbacks LearningRateMonitor does"
     ),
     f"callbacks.x._target_={THEIRS}.ModelCheckpoint": "does not work with flowlab's loop",
-    f"callbacks.x={{_target_: {THEIRS}.EarlyStopping, monitor: train/nll}}": (
-        "callbacks.x.monitor=train/nll: expected val/nll"
-    ),
+    f"callbacks.x={{_target_: {THEIRS}.EarlyStopping, monitor: val/nll}}": "(trainer.patience)",
+    "trainer.patience=0": f"trainer.patience=0: {WHOLE} 1 or null",
     f"callbacks.x={{_target_: {THEIRS}.LearningRateMonitor, logging_interval: epoch}}": (
         "callbacks.x.logging_interval=epoch: expected step"
     ),
@@ -223,7 +222,7 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
     [
         *("data.seed=7", "callbacks.density.resolution=2", "data.seed=0"),
         *("trainer.strategy=ddp", "trainer.strategy=auto", "trainer.gradient_clip_val=2"),
-        f"callbacks.x={{_target_: {THEIRS}.EarlyStopping, monitor: val/nll}}",
+        *("trainer.patience=1", f"callbacks.x._target_={THEIRS}.LearningRateMonitor"),
         *("optimizer.weight_decay=0.1", "optimizer._target_=torch.optim.AdamW"),
     ],
 )
@@ -318,17 +317,17 @@ def test_a_cell_that_fails_after_its_metrics_has_failed_too(
     assert json.loads(metrics.read_bytes()) == {"status": "failed", "error": "tripped"}
 
 
-def test_lightnings_callbacks_do_what_they_say(compose_config: Compose, tmp_path: Path) -> None:
+def test_lightnings_monitor_does_what_it_says(compose_config: Compose, tmp_path: Path) -> None:
     """Learning rates epoch by epoch, and an end when the validation has not improved."""
     words = (*SHORT, *NO_PICTURES, f"run_dir={tmp_path}", "schedule=cosine", "optimizer.lr=0.3")
     words += ("trainer.max_epochs=40", f"+callbacks.rates._target_={THEIRS}.LearningRateMonitor")
-    words += (f"+callbacks.stop={{_target_: {THEIRS}.EarlyStopping, monitor: val/nll}}",)
+    words += ("trainer.patience=3",)
     metrics = train(compose_config(*words))
     scalars = events(tmp_path)
     rates = {event.step: event.value for event in scalars.Scalars("lr-Adam")}
     epochs = metrics["epochs"]
     assert epochs < 40
-    assert metrics["best_epoch"] == epochs - 3  # the patience that EarlyStopping has by itself
+    assert metrics["best_epoch"] == epochs - 3
     expected = {e + 1: 0.15 * (1 + math.cos(math.pi * e / 40)) for e in range(epochs)}
     assert rates == pytest.approx(expected, rel=1e-5)
     assert [event.step for event in scalars.Scalars("train/nll")] == list(rates)

@@ -373,13 +373,13 @@ def test_what_the_state_of_an_optimizer_hangs_on_is_refused(
 
 
 def test_options_that_a_foreign_callback_keeps_are_refused(quick: Compose, tmp_path: Path) -> None:
-    """Lightning's takes its patience from the checkpoint. Without the callback a run may go on."""
-    stop = "lightning.pytorch.callbacks.EarlyStopping"
-    words = [f"+callbacks.s={{_target_: {stop}, monitor: val/nll, patience: {n}}}" for n in (5, 1)]
+    """It may take them from the checkpoint. Without the callback a run may go on."""
+    rates = "lightning.pytorch.callbacks.LearningRateMonitor"
+    words = [f"+callbacks.s={{_target_: {rates}, log_momentum: {v}}}" for v in (True, False)]
     train(quick("first", words[0]))
     common = ("trainer.max_epochs=3", f"ckpt_path={tmp_path / 'first'}")
     message = refused(ConfigError, quick("second", words[1], *common))
-    assert "callbacks.s.patience=5 there, 1 here" in message
+    assert "callbacks.s.log_momentum=True there, False here" in message
     assert train(quick("third", *common))["epochs"] == 3
 
 

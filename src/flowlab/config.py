@@ -62,12 +62,12 @@ RULES: dict[str, Rule] = {
     "trainer.strategy": _one_of("auto", "ddp"),
     "trainer.max_epochs": _whole(1),
     "trainer.gradient_clip_val": _optional(_positive),
+    "trainer.patience": _optional(_whole(1)),
     "pictures.every_n_epochs": _whole(1),
     "callbacks.*.every_n_epochs": _whole(1),
     "callbacks.*.every_n_train_steps": _optional(_whole(1)),
     "callbacks.*.num_*": _whole(1),
     "callbacks.*.resolution": _whole(2),
-    "callbacks.*.monitor": _one_of("val/nll"),
     "callbacks.*.logging_interval": _optional(_one_of("step", why=" (written once an epoch)")),
 }
 INCIDENTAL = ("ckpt_path", "run_dir", "hydra.")  # where a run is, not what it is

@@ -18,7 +18,7 @@ from flowlab.logger import RunLogger
 from flowlab.parts import check_parts
 from flowlab.rng import generator
 from flowlab.runs.life import Metrics, Run, open_run
-from flowlab.runs.resume import check_resume, identity, run_config
+from flowlab.runs.resume import check_facts, check_resume, identity, run_config
 from flowlab.runs.settings import hparams
 from flowlab.trainer import fit, trainer_of
 from flowlab.training.data import DataModule
@@ -49,12 +49,15 @@ def train_checked(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Met
     with open_run(cfg) as run, _logger(cfg, run) as logger:
         seeds = range(cfg.seed, cfg.seed + cfg.replicates)
         data = DataModule(_data(cfg, seeds), cfg.data.batch_size, seeds)
+        check_facts(run.resume, data.facts)
+        run.metrics.update(data.facts)
         flows = [_initial_flow(cfg, data.dequantized(i), seed) for i, seed in enumerate(seeds)]
         run.metrics["params"] = sum(p.numel() for p in flows[0].parameters())
         objective = instantiate(cfg.objective)
         module = Training(
             *(flows, objective, data, instantiate(cfg.optimizer), instantiate(cfg.schedule)),
             clip=cfg.trainer.get("gradient_clip_val"),
+            patience=cfg.trainer.get("patience"),
             compile=cfg.compile,
             seed=cfg.seed,
             config=run_config(cfg),

@@ -10,13 +10,13 @@ import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
-from flowlab import processes
 from flowlab.config import near
 from flowlab.errors import ConfigError
 from flowlab.flows import build_flow
 from flowlab.targets import CONDITIONAL, TARGETS
 
-LIGHTNINGS = ("EarlyStopping", "LearningRateMonitor")  # its callbacks that do here what they say
+MONITOR = "LearningRateMonitor"  # the callback of Lightning's that does here what it says
+OWN = {"data": ["batch_size"], "trainer": ["patience"]}  # the loop's
 PARTIAL = ("optimizer", "schedule")
 
 
@@ -29,7 +29,7 @@ def check_parts(cfg: DictConfig) -> None:
         _check_part(group, cfg[group])
     for name, values in cfg.get("callbacks", {}).items():
         if values is not None:
-            _check_callback(f"callbacks.{name}", values, processes.count(cfg))
+            _check_callback(f"callbacks.{name}", values)
     for key in ("shape", "context", "support"):
         if key in cfg.flow:
             raise ConfigError(f"flow.{key}: no such key; a flow has that of its data")
@@ -52,31 +52,30 @@ def _check_part(group: str, values: Any) -> Any:
         raise ConfigError(f"{group}._target_={values['_target_']}: {error}") from error
     known = [p.name for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     needed = [key for key in known if parameters[key].default is inspect._empty]
-    own = ["batch_size"] if group == "data" else []  # the loop's
+    own = OWN.get(group, [])
     private = ["_target_", "_partial_"] if group in PARTIAL else ["_target_"]
     for key in map(str, values):
         if key not in known + own + private and len(known) == len(parameters):
             named = known + own
             hint = near(key, dict.fromkeys(named)) or f"available: {', '.join(named)}"
             raise ConfigError(f"{group}.{key}: no such key; {hint}")
-    for key in private if group in PARTIAL else needed + own:
+    needed += own if group == "data" else []
+    for key in private if group in PARTIAL else needed:
         if key not in values:
             raise ConfigError(f"{group}.{key}: missing")
     return part
 
 
-def _check_callback(group: str, values: Any, num: int) -> None:
+def _check_callback(group: str, values: Any) -> None:
     callback = _check_part(group, values)
     named = f"{group}._target_={values['_target_']}"
     if not (isinstance(callback, type) and issubclass(callback, pl.Callback)):
         raise ConfigError(f"{named}: expected a Callback of Lightning")
-    if callback.__module__.startswith("lightning.") and callback.__name__ not in LIGHTNINGS:
+    if callback.__module__.startswith("lightning.") and callback.__name__ != MONITOR:
         raise ConfigError(
-            f"{named}: does not work with flowlab's loop, which steps the optimizer and saves by "
-            f"itself; of Lightning's callbacks {' and '.join(LIGHTNINGS)} do"
+            f"{named}: does not work with flowlab's loop, which steps the optimizer, saves, and "
+            f"stops early (trainer.patience) by itself; of Lightning's callbacks {MONITOR} does"
         )
-    if num > 1 and issubclass(callback, pl.callbacks.EarlyStopping):
-        raise ConfigError(f"{named}: expected trainer.devices=1; it would stop one process alone")
 
 
 def _check_size(cfg: DictConfig, dim: int, context: int) -> None:

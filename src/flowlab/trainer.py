@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Sequence
+from typing import cast
 
 import lightning.pytorch as pl
 from hydra.utils import instantiate
@@ -34,7 +35,7 @@ def trainer_of(
     chosen = {k: c for k, c in cfg.get("callbacks", {}).items() if run.writes or k == "checkpoint"}
     callbacks = [*(instantiate(c) for c in chosen.values() if c), *callers, Interrupt()]
     trainer: pl.Trainer = instantiate(
-        cfg.trainer,
+        {key: value for key, value in cfg.trainer.items() if key != "patience"},  # the module's
         logger=logger or False,
         callbacks=callbacks,
         plugins=[
@@ -71,6 +72,8 @@ def fit(trainer: pl.Trainer, module: Training, run: Run) -> list[int]:
         if ended or module.has_started or run.resume is None:
             run.metrics["epochs"] = trainer.current_epoch
     run.metrics["seconds"] = module.seconds
+    if not module.is_patient and trainer.current_epoch < cast(int, trainer.max_epochs):
+        run.metrics["stopped_early"] = True
     module.to(trainer.strategy.root_device).eval()  # Lightning takes it from both
     best_epochs = None
     if isinstance(trainer.checkpoint_callback, Checkpoint):

@@ -46,7 +46,11 @@ class Picture(Callback, ABC):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        if epoch % self.every_n_epochs == 0 and epoch != trainer.max_epochs:
+        if (
+            epoch % self.every_n_epochs == 0
+            and epoch != trainer.max_epochs
+            and not trainer.should_stop
+        ):
             self._show_in_training(trainer, epoch)
 
     def _show_in_training(self, trainer: pl.Trainer, epoch: int) -> None:

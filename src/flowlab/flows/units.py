@@ -11,7 +11,8 @@ from torch.nn.functional import logsigmoid
 
 from flowlab.flows.transform import Transform
 
-PIECE = 65_536  # points that are looked at at once
+PIECE = 8192  # points that are looked at at once
+LEAST = math.nextafter(0, 1)  # of what is positive
 
 
 class Support(Transform):
@@ -30,39 +31,51 @@ class Support(Transform):
     tensor([[1., 5.]], dtype=torch.float64)
     """
 
+    order: Tensor
+    back: Tensor
+
     def __init__(self, support: Sequence[Any]):
         super().__init__()
-        lows, highs = zip(*map(_ends, support), strict=True)
+        kinds = [None if entry is None else isinstance(entry, str) for entry in support]
+        groups = [[i for i, k in enumerate(kinds) if k is kind] for kind in (None, True, False)]
+        self.sizes = [len(group) for group in groups]
+        order = torch.tensor([i for group in groups for i in group])
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("back", order.argsort(), persistent=False)
         # plain numbers, for a buffer would be rounded to the precision of the weights
-        self.ends = [list(lows), list(highs)]
+        ends = [[float(end) for end in support[i]] for i in groups[2]]
+        self.ends = [[low for low, _ in ends], [high for _, high in ends]]
         self.inner = [
-            [math.nextafter(low, math.inf) for low in lows],
-            [math.nextafter(high, -math.inf) for high in highs],
+            [math.nextafter(low, math.inf) for low in self.ends[0]],
+            [math.nextafter(high, -math.inf) for high in self.ends[1]],
         ]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        free, positive, between = self._split(x)
         low, high = _numbers(self.ends, x)
-        x, bounded, closed = x.double(), low.isfinite(), high.isfinite()
-        outside = (x <= low) | (x >= high)
-        # 1 in the place of what has no logarithm, or needs none
-        above = torch.where(bounded & ~outside, x - low, 1.0).log()
-        below = torch.where(closed & ~outside, high - x, 1.0).log()
-        width = torch.where(closed, high - low, 1.0).log()
-        log_slopes = torch.where(outside, -math.inf, width - above - below)
-        return torch.where(bounded, above - below, x), log_slopes.sum(-1)
+        outside = positive <= 0, (between <= low) | (between >= high)
+        # 1 in the place of what has no logarithm
+        log = torch.where(outside[0], 1.0, positive).log()
+        above = torch.where(outside[1], 1.0, between - low).log()
+        below = torch.where(outside[1], 1.0, high - between).log()
+        log_slopes = torch.cat((-log, (high - low).log() - above - below), dim=-1)
+        log_slopes = torch.where(torch.cat(outside, dim=-1), -math.inf, log_slopes)
+        return self._join(free, log, above - below), log_slopes.sum(-1)
 
     def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        free, log, logit = self._split(u)
         low, high = _numbers(self.ends, u)
-        u, bounded, closed = u.double(), low.isfinite(), high.isfinite()
-        # in the place of what is infinite, or would be, a number that leaves gradients finite
-        width, start = torch.where(closed, high - low, 1.0), torch.where(bounded, low, 0.0)
-        exponential = u.clamp(max=math.log(sys.float_info.max)).exp()
-        distance = torch.where(closed, width * u.sigmoid(), exponential)
-        x = torch.where(bounded, start + distance, u)
-        log_slope = torch.where(closed, width.log() + logsigmoid(u) + logsigmoid(-u), u)
-        log_slope = torch.where(bounded, log_slope, 0.0)
-        least, most = _numbers(self.inner, u)
-        return x.clamp(least, most), log_slope.sum(-1)
+        positive = log.clamp(max=math.log(sys.float_info.max)).exp().clamp(min=LEAST)
+        between = (low + (high - low) * logit.sigmoid()).clamp(*_numbers(self.inner, u))
+        log_slopes = (high - low).log() + logsigmoid(logit) + logsigmoid(-logit)
+        return self._join(free, positive, between), log.sum(-1) + log_slopes.sum(-1)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The coordinates of each kind, in float64: free, positive, and between two numbers."""
+        return torch.split(x[..., self.order].double(), self.sizes, dim=-1)
+
+    def _join(self, *kinds: Tensor) -> Tensor:
+        return torch.cat(kinds, dim=-1)[..., self.back]
 
 
 class Standardize(Transform):
@@ -186,12 +199,6 @@ def _checked(entry: Any) -> Any:
     raise ValueError(
         f'support of a coordinate must be null, "positive" or [low, high], got {entry!r}'
     )
-
-
-def _ends(entry: Any) -> tuple[float, float]:
-    if entry is None:
-        return -math.inf, math.inf
-    return (0.0, math.inf) if entry == "positive" else (float(entry[0]), float(entry[1]))
 
 
 def _numbers(values: list[list[float]], like: Tensor) -> tuple[Tensor, ...]:

@@ -15,7 +15,7 @@ from flowlab.runs.settings import follows, resolved, settings_of, short, text, t
 KL, NLL, RANK = "test/kl", "test/nll", "val/nll"
 MEASURES = (RANK, NLL, "params", "seconds")  # of every completed run; the KL of those with a truth
 SIZES = ("num_", "batch_size", "seed")  # of data from one distribution
-CHOSEN = ("num_", "flow.", "optimizer.lr", "trainer.max_epochs", "data.num_", "data.batch_size")
+CHOSEN = ("num_", "flow.", "optimizer.lr", "trainer.", "data.num_", "data.batch_size")
 
 
 class Run(NamedTuple):

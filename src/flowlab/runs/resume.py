@@ -4,13 +4,14 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from flowlab.config import INCIDENTAL, flatten
-from flowlab.errors import ConfigError, Finished
+from flowlab.errors import ConfigError, DataError, Finished
 from flowlab.export import load
 from flowlab.runs.checkpoints import checkpoint_file, done_epochs, read_checkpoint
 from flowlab.runs.directory import run_of
@@ -56,22 +57,38 @@ def check_resume(cfg: DictConfig) -> None:
         )
     run_dir = run_of(path)
     finished, done = finished_epochs(run_dir), done_epochs(checkpoint)
-    asked = cfg.trainer.max_epochs
-    others = differences(
-        cfg, checkpoint, decisive=False, but=("trainer.max_epochs", "callbacks.", "pictures.")
-    )
-    if max(finished, done) >= asked and others:
+    asked, longer = cfg.trainer.max_epochs, ("trainer.max_epochs", "trainer.patience")
+    others = differences(cfg, checkpoint, decisive=False, but=(*longer, "callbacks.", "pictures."))
+    patience, waited = cfg.trainer.get("patience"), checkpoint["flowlab"].get("waited", 0)
+    stopped = patience is not None and waited >= patience and done < asked
+    end, key = (done, longer[1]) if stopped else (asked, longer[0])
+    if max(finished, done) >= end and others:
         raise ConfigError(
             f"ckpt_path={cfg.ckpt_path}: trained to its end with other settings: {others}; "
-            "for more epochs with these raise trainer.max_epochs"
+            f"for more epochs with these raise {key}"
         )
-    if finished >= asked:
+    if finished >= end:
         raise Finished(
             f"{os.path.relpath(run_dir)}: finished, {finished} epochs; nothing to do. "
-            "For more of them raise trainer.max_epochs"
+            f"For more of them raise {key}"
         )
     if done > asked:
         raise ConfigError(f"trainer.max_epochs={asked}: {path} already has more epochs")
+
+
+def check_facts(resume: Path | None, facts: Mapping[str, Any]) -> None:
+    """Check that the data of a run are those that its checkpoint was trained on.
+
+    Raises DataError if what they say of themselves, the digest of a file perhaps, is another.
+    """
+    there = facts if resume is None else read_checkpoint(resume)["flowlab"].get("facts", {})
+    changed = [key for key in sorted({*there, *facts}) if there.get(key) != facts.get(key)]
+    if changed:
+        listed = ", ".join(f"{k}={there.get(k)} there, {facts.get(k)} here" for k in changed)
+        raise DataError(
+            f"{resume}: the data have changed since: {listed}; restore them, or start anew without "
+            "ckpt_path"
+        )
 
 
 def say_where_it_goes_on(cfg: DictConfig, resume: Path | None) -> int:

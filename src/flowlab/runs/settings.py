@@ -16,8 +16,8 @@ NO_SETTING = (*INCIDENTAL, "seed", "replicates", "num_threads", "pictures.", "sw
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """What in a configuration may change a result; interpolations stay as they are written.
 
-    Of the callbacks these are strangers, early stopping perhaps, and the one that keeps the best
-    weights. A key that is null is as good as none.
+    Of the callbacks these are strangers, and the one that keeps the best weights. A key that is
+    null is as good as none.
     """
     found = {}
     for key, value in flatten(config):

@@ -3,6 +3,7 @@
 import math
 import os
 import shlex
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ def summary(metrics: dict[str, Any], run_dir: Path) -> str:
     if replicates:
         note = f", mean and standard error of {len(replicates['test/nll'])} replicates"
     rows = {"test NLL": _with_error(metrics["test/nll"], metrics["test/nll_stderr"]) + note}
+    if "test/nll_gaussian" in metrics:
+        gain, error = _gain(metrics)
+        rows["Gaussian"] = f"{metrics['test/nll_gaussian']:.4f} nats"
+        rows["gain over it"] = _with_error(gain, error) + note
     if "test/kl" in metrics:
         error = metrics["test/kl_stderr" if replicates else "test/kl_error"]
         rows["entropy"] = f"{metrics['test/entropy']:.4f} nats"
@@ -20,8 +25,9 @@ def summary(metrics: dict[str, Any], run_dir: Path) -> str:
     if replicates:
         name, best = "KL" if "test/kl" in metrics else "NLL", metrics["best_replicate"]
         rows[f"best {name}"] = f"{replicates[f'test/{name.lower()}'][best]:.4f} nats, by val/nll"
+    stopped = ", stopped by trainer.patience" if metrics.get("stopped_early") else ""
     rows |= {
-        "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}",
+        "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}{stopped}",
         "parameters": f"{metrics['params']}",
         "seconds": f"{metrics['seconds']:.1f}",
         "run": str(run),
@@ -29,6 +35,19 @@ def summary(metrics: dict[str, Any], run_dir: Path) -> str:
     table = "\n".join(f"{name:<14}{value}" for name, value in rows.items())
     logdir = shlex.quote(str(run.parent))
     return f"{table}\n\ntensorboard --logdir {logdir} --samples_per_plugin images=1000"
+
+
+def _gain(metrics: dict[str, Any]) -> tuple[float, float]:
+    """What the flow is better by than a Gaussian, and its standard error.
+
+    That of the paired difference over test points, or, of replicates, over these.
+    """
+    gain = metrics["test/nll_gaussian"] - metrics["test/nll"]
+    if "replicates" not in metrics:
+        return gain, metrics["test/nll_gaussian_error"]
+    pairs = (metrics["replicates"][name] for name in ("test/nll_gaussian", "test/nll"))
+    gains = [gaussian - nll for gaussian, nll in zip(*pairs, strict=True)]
+    return gain, statistics.stdev(gains) / math.sqrt(len(gains))
 
 
 def _with_error(value: float, error: float) -> str:

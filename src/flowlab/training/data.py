@@ -45,6 +45,11 @@ class DataModule(pl.LightningDataModule):
         """The data of a replicate; all have the only set, if there is but one."""
         return self.sets[replicate % len(self.sets)]
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the data say of themselves, of several the first."""
+        return dict(self.sets[0].facts)
+
     def dequantized(self, replicate: int) -> Data:
         """The same with the noise of the first epoch, for what looks at the training points."""
         data = self.of(replicate)

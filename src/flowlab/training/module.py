@@ -33,8 +33,9 @@ class Training(pl.LightningModule):
 
     `optimizer` is called with the parameters; its learning rate is multiplied in each epoch by
     `schedule(progress)`, progress being the share of the epochs that are done. Gradients are
-    clipped to the norm `clip`, if there is one; with `compile` the losses are compiled. `config`,
-    plain keys and values, and `identity` are what checkpoints say of the run.
+    clipped to the norm `clip`, if there is one; with `compile` the losses are compiled. After
+    `patience` epochs in which no flow's validation loss was its lowest, the training stops.
+    `config`, plain keys and values, and `identity` are what checkpoints say of the run.
 
     `history` has columns epoch, train/NAME and val/NAME, the losses as lists of R, with a row for
     each epoch that is done and one for before them.
@@ -52,6 +53,7 @@ class Training(pl.LightningModule):
         schedule: Callable[[float], float],
         *,
         clip: float | None,
+        patience: int | None,
         compile: bool,
         seed: int,
         config: dict[str, Any],
@@ -65,10 +67,9 @@ class Training(pl.LightningModule):
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.clip = clip
+        self.patience = patience
         if compile:
-            logging.getLogger(__name__).info(
-                "compiling the training step, which takes about 20 seconds"
-            )
+            logging.getLogger(__name__).info("compiling the training step: about 20 seconds")
         self.training_loss = torch.compile(self.loss) if compile else self.loss
         self.config = config
         self.identity = identity
@@ -94,6 +95,17 @@ class Training(pl.LightningModule):
         losses = self.history[self.names[1]][-1]
         return min(range(len(losses)), key=losses.__getitem__)
 
+    @property
+    def waited(self) -> int:
+        """How many epochs it is since any flow's validation loss was its lowest."""
+        losses = np.nan_to_num(self.history[self.names[1]][1:] or [[0]], nan=np.inf, posinf=np.inf)
+        return len(losses) - 1 - int(losses.argmin(0).max())
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether it may go on."""
+        return self.patience is None or self.waited < self.patience
+
     def configure_optimizers(self) -> Optimizer:
         try:
             return self.make_optimizer(self.parameters())
@@ -117,6 +129,7 @@ class Training(pl.LightningModule):
         optimizer = self._optimizer()
         for group in optimizer.param_groups:
             group.update(optimizer.defaults)  # and not those of the run that goes on
+        self.trainer.should_stop |= not self.is_patient  # the run that goes on may have ended
         self.on_train_epoch_start()  # which Lightning does not call within an epoch
 
     def on_train_end(self) -> None:
@@ -165,7 +178,7 @@ class Training(pl.LightningModule):
             raise self.diagnose("the loss", self.batch, self.step)
         self.losses.clear()
         self._note(self.current_epoch + 1, train, val)
-        self.log(self.names[1], val.mean(), logger=False, sync_dist=True)  # for early stopping
+        self.trainer.should_stop |= not self.is_patient
 
     def on_train_epoch_end(self) -> None:
         # straight to the logger, so that no checkpoint of this epoch is written before
@@ -218,6 +231,8 @@ class Training(pl.LightningModule):
         checkpoint["flowlab"] = {
             "config": self.config,
             "identity": self.identity,
+            "facts": self.data.facts,
+            "waited": self.waited,
             "rng_state": torch.get_rng_state(),
             "step": self.step,
             "seconds": time.monotonic() - self.start,

@@ -14,6 +14,7 @@ from flowlab.flows import Flow
 from flowlab.rng import generator
 from flowlab.targets import Conditional, Target
 from flowlab.targets.divergence import Divergence, conditional_kl_divergence, kl_divergence
+from flowlab.training.gaussian import gaussian_nll
 
 ERRORS = ("_stderr", "_error")  # how the names of figures end that say how sure another is
 
@@ -52,7 +53,8 @@ class Likelihood:
 
             KL(p || q) = E_p[log p(x) - log q(x)] = E_p[-log q(x)] - H
 
-        not from the test's points but by `kl_divergence`, with the error that this leaves.
+        not from the test's points but by `kl_divergence`, with the error that this leaves. Of data
+        with units, the NLL of a Gaussian, and as its error the standard error of the difference.
         """
         # a flow with units brings points to its type by itself
         like: Any = flow.base.loc if flow.units is None else flow.base.loc.device
@@ -65,12 +67,21 @@ class Likelihood:
             "train/nll": nll(data.train).mean(),
             "val/nll": nll(data.val).mean(),
             "test/nll": test.mean(),
-            "test/nll_stderr": test.std(correction=min(1, len(test) - 1)) / len(test) ** 0.5,
+            "test/nll_stderr": _stderr(test),
         }
+        if data.support is not None and (gaussian := gaussian_nll(data)) is not None:
+            figures["test/nll_gaussian"] = gaussian.mean()
+            figures["test/nll_gaussian_error"] = _stderr(gaussian - test)
         if data.truth is not None:
             figures["test/kl"], figures["test/kl_error"] = _kl(flow, data.truth, seed)
             figures["test/entropy"] = torch.tensor(data.truth.entropy, dtype=torch.float64)
         return {name: float(figure) for name, figure in figures.items()}
+
+
+def _stderr(values: Tensor) -> Tensor:
+    """The standard error of the mean."""
+    deviation: Tensor = values.std(correction=min(1, len(values) - 1))
+    return deviation / math.sqrt(len(values))
 
 
 def _kl(flow: Flow, truth: Target | Conditional, seed: int) -> Divergence:
@@ -95,9 +106,10 @@ def summarized(figures: Sequence[dict[str, float]], best: int) -> dict[str, Any]
             raise NonFiniteError(f"{name} is {figure}; try a lower optimizer.lr")
     if len(figures) == 1:
         return dict(figures[0])
-    lists = {name: [flow[name] for flow in figures] for name in figures[0]}
+    common = [name for name in figures[0] if all(name in flow for flow in figures)]
+    lists = {name: [flow[name] for flow in figures] for name in common}
     result: dict[str, Any] = {name: float(np.mean(values)) for name, values in lists.items()}
     for name, values in lists.items():
         if not name.endswith((*ERRORS, "/entropy")):
-            result[f"{name}_stderr"] = float(np.std(values, ddof=1)) / len(values) ** 0.5
+            result[f"{name}_stderr"] = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return result | {"best_replicate": best, "replicates": lists}
