@@ -70,6 +70,55 @@ RULES: dict[str, Rule] = {
     "callbacks.*.resolution": _whole(2),
     "callbacks.*.logging_interval": _optional(_one_of("step", why=" (written once an epoch)")),
 }
+_names: Rule = (
+    lambda v: v is None or (isinstance(v, list) and all(type(n) in (str, int) for n in v)),
+    "names of columns, as [a,b], or null",
+)
+
+
+def _is_interval(value: Any) -> bool:
+    if not (isinstance(value, list) and len(value) == 2):
+        return False
+    return all(type(end) in (int, float) and abs(end) < math.inf for end in value) and (
+        value[0] < value[1]
+    )
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and value not in ("", "???")
+
+
+# of `data._target_=flowlab.data.table` alone; data of one's own may have keys of these names
+TABLE_RULES: dict[str, Rule] = {
+    "data.path": (_is_path, "the path of a file with columns, as data.path=my.csv"),
+    "data.columns": _names,
+    "data.drop": _names,
+    "data.context": _names,
+    "data.split": (
+        lambda v: (
+            isinstance(v, list)
+            and len(v) == 3
+            and all(type(share) in (int, float) and share > 0 for share in v)
+            and math.isclose(sum(v), 1, abs_tol=1e-6)
+        ),
+        "three positive shares whose sum is 1, as [0.8,0.1,0.1]",
+    ),
+    "data.val_path": _optional((_is_path, "the path of a file")),
+    "data.test_path": _optional((_is_path, "the path of a file")),
+    "data.header": _one_of("auto", True, False),
+    "data.rows": _optional(_whole(1)),
+    "data.missing": _one_of("error", "drop"),
+    "data.support": (
+        lambda v: v is None or v == {},
+        "supports of columns, as {income: positive, share: [0, 1]}",
+    ),
+    "data.support.*": (
+        lambda v: v == "positive" or _is_interval(v),
+        "positive or [low, high], two numbers",
+    ),
+    "data.noise": (lambda v: v is None or v == {}, "widths for columns, as {rooms: 1}"),
+    "data.noise.*": _positive,
+}
 INCIDENTAL = ("ckpt_path", "run_dir", "hydra.")  # where a run is, not what it is
 ROOT = {key.partition(".")[0] for key in RULES} | {"objective", "ckpt_path", "run_dir"}
 
@@ -93,10 +142,13 @@ def validate(cfg: DictConfig) -> None:
     Raises ConfigError at the first mistake.
     """
     check_keys(cfg)
-    keys = [key for key, _ in flatten(OmegaConf.to_container(cfg))]
-    for pattern, (allows, allowed) in RULES.items():
-        for key in fnmatch.filter(keys, pattern):
-            value = OmegaConf.select(cfg, key)
+    values = dict(flatten(OmegaConf.to_container(cfg)))
+    is_table = values.get("data._target_") == "flowlab.data.table"
+    for pattern, (allows, allowed) in (RULES | (TABLE_RULES if is_table else {})).items():
+        for key in fnmatch.filter(values, pattern):
+            value = values[key]  # of a column too, whose name may be no key of OmegaConf's
+            if "${" in str(value):
+                value = OmegaConf.select(cfg, key)
             if not allows(value):
                 got = "null" if value is None else value
                 raise ConfigError(f"{key}={got}: expected {allowed}")

@@ -1,6 +1,7 @@
 """Data sets: functions that give `Data`, each in a file of its own."""
 
 from flowlab.data.data import Data, Points, dequantized
+from flowlab.data.table import table
 from flowlab.data.toy import toy
 
-__all__ = ["Data", "Points", "dequantized", "toy"]
+__all__ = ["Data", "Points", "dequantized", "table", "toy"]

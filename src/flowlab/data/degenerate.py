@@ -1,0 +1,165 @@
+"""Training points that have no density, or one without bound."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from torch import Tensor
+
+from flowlab import processes
+from flowlab.data.columns import Columns
+from flowlab.data.data import Points
+from flowlab.errors import DataError
+from flowlab.rng import generator
+
+log = logging.getLogger(__name__)
+
+CHUNK = 65_536  # rows in float64 at once
+SAMPLE = 100_000  # rows to look for suspects in
+EXACT = 1e-12  # of a column's variance: what others may leave of it, for they are rounded
+FEW = 100  # values
+SHARE = 0.1  # of all rows
+
+
+def check_density(label: str, columns: Columns, train: Points) -> None:
+    """Check that training points have a density.
+
+    Raises DataError for columns that are constant, equal to another, or an exactly linear function
+    of others. Those with noise are none of this.
+    """
+    names = columns.context + columns.names
+    noise = np.array((0.0,) * len(columns.context) + columns.noise)
+    parts = [part for part in (train.context, train.x) if part is not None]
+    low, high = (torch.cat([limit(part) for part in parts]) for limit in (_lowest, _highest))
+    if constant := np.flatnonzero((low == high).numpy() & (noise == 0)).tolist():
+        said = ", ".join(f"{names[j]} ({float(low[j]):g})" for j in constant)
+        raise DataError(
+            f"{label}: the same in all training rows: column {said}; "
+            f"data.drop=[{','.join(names[j] for j in constant)}] leaves out"
+        )
+    plain = np.flatnonzero(noise == 0).tolist()
+    found = dependent([part[:: -(-len(part) // CHUNK)] for part in parts], plain)
+    if any(j >= len(columns.context) for j in found):
+        found = dependent(parts, plain)  # of some rows may not be of all
+    if found := {j: others for j, others in found.items() if j >= len(columns.context)}:
+        said = "; ".join(_say_dependent(names, parts, j, others) for j, others in found.items())
+        raise DataError(
+            f"{label}: {said}; such rows have no density; "
+            f"data.drop=[{','.join(names[j] for j in found)}] leaves out"
+        )
+
+
+def dependent(parts: Sequence[Tensor], chosen: Sequence[int]) -> dict[int, list[int]]:
+    """The columns among those chosen that are linear in others before them, with these others.
+
+    `parts` are columns side by side. By a Cholesky decomposition of the correlations: the square of
+    a diagonal entry is what is left of a column's variance after its regression on those before.
+    """
+    correlation = _correlation(parts)
+    basis: list[int] = []
+    found: dict[int, list[int]] = {}
+    root = np.zeros_like(correlation)
+    for j in chosen:
+        n = len(basis)
+        row = (
+            solve_triangular(root[:n, :n], correlation[basis, j], lower=True) if n else root[0, :0]
+        )
+        if (left := 1 - row @ row) > EXACT:
+            root[n, :n], root[n, n] = row, left**0.5
+            basis.append(j)
+        else:
+            weights = solve_triangular(root[:n, :n], row, lower=True, trans="T")
+            found[j] = [k for k, weight in zip(basis, weights, strict=True) if abs(weight) > 1e-5]
+    return found
+
+
+def warn_of_values(label: str, columns: Columns, x: Tensor, seed: int) -> None:
+    """Log which coordinates without noise have few values, or one that many rows share."""
+    few, shared, steps = [], [], []
+    index = torch.randint(len(x), (SAMPLE,), generator=generator("data/suspects", seed))
+    for j, name in enumerate(columns.names):
+        if columns.noise[j]:
+            continue
+        some = x[index, j] if len(x) > SAMPLE else x[:, j]
+        values, counts = torch.unique(some, return_counts=True)
+        if len(values) <= min(FEW, len(some) / 5):
+            values = torch.unique(x[:, j])
+            few.append(f"{name} has {len(values)} values")
+            steps.append(f"{name}: {float(values.diff().min()):g}")
+        elif counts.max() >= max(2, SHARE * len(some)):
+            value = values[counts.argmax()]
+            share = float((x[:, j] == value).double().mean())
+            shared.append(f"{name} is {float(value):g} in {share:.0%} of the rows")
+    if (few or shared) and processes.is_first():
+        helps = [f"data.noise={{{', '.join(steps)}}} spreads values over their step"] * bool(few)
+        log.warning(
+            f"warning: {label}: {', '.join(few + shared)}: there the density is without bound, and "
+            f"its NLL means nothing; {'; '.join([*helps, 'data.drop leaves columns out'])}"
+        )
+
+
+def warn_of_copies(label: str, train: Points, test: Points) -> None:
+    """Log how many training rows are also in the test split."""
+    tests = np.sort(_hashes(test))
+    num = int(sum(_among(tests, part) for part in np.array_split(_hashes(train), 64)))
+    if num and processes.is_first():
+        log.warning(
+            f"warning: {label}: {num} of {len(train.x)} training rows are also in the test split, "
+            "so that test/nll says less about new rows"
+        )
+
+
+def _among(ordered: NDArray[np.uint64], some: NDArray[np.uint64]) -> int:
+    place = np.searchsorted(ordered, some).clip(max=len(ordered) - 1)
+    return int((ordered[place] == some).sum())
+
+
+def _hashes(points: Points) -> NDArray[np.uint64]:
+    """A number for each row, equal for equal rows and, but for one in 2^64 pairs, only for them."""
+    found = []
+    for i in range(0, len(points.x), CHUNK):
+        parts = [part[i : i + CHUNK].double() for part in points if part is not None]
+        bits = (torch.cat(parts, -1) + 0.0).numpy().view(np.uint64)  # -0.0 is 0.0
+        state = np.zeros(len(bits), np.uint64)
+        for column in bits.T:  # the finalizer of MurmurHash3, over each column in turn
+            state = (state ^ column) + np.uint64(0x9E3779B97F4A7C15)
+            state = (state ^ (state >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+            state = (state ^ (state >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+            state = state ^ (state >> np.uint64(33))
+        found.append(state)
+    return np.concatenate(found)
+
+
+def _correlation(parts: Sequence[Tensor]) -> NDArray[np.float64]:
+    """Of columns side by side, in float64."""
+
+    def chunk(i: int) -> Tensor:
+        return torch.cat([part[i : i + CHUNK].double() for part in parts], -1)
+
+    num = len(parts[0])
+    mean = torch.stack([chunk(i).sum(0) for i in range(0, num, CHUNK)]).sum(0) / num
+    gram = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for i in range(0, num, CHUNK):
+        z = chunk(i) - mean
+        gram += z.T @ z
+    scale = gram.diagonal().clamp(min=torch.finfo(torch.float64).tiny).sqrt()
+    found: NDArray[np.float64] = (gram / scale / scale.unsqueeze(1)).numpy()
+    return found
+
+
+def _say_dependent(names: Sequence[str], parts: Sequence[Tensor], j: int, others: list[int]) -> str:
+    x = torch.cat([part[:1000] for part in parts], -1)
+    equal = len(others) == 1 and torch.equal(x[:, j], x[:, others[0]])
+    verb = "equals" if equal else "follows exactly from"
+    return f"column {names[j]} {verb} {' and '.join(names[k] for k in others)}"
+
+
+def _lowest(x: Tensor) -> Tensor:
+    return x.amin(0)
+
+
+def _highest(x: Tensor) -> Tensor:
+    return x.amax(0)

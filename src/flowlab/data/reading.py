@@ -1,0 +1,169 @@
+"""Files with columns: text, Parquet, Arrow and NumPy's, each as one lazy frame of polars."""
+
+import difflib
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from flowlab.data import text
+from flowlab.errors import DataError
+
+TEXT = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
+FORMATS = (*TEXT, ".parquet", ".arrow", ".feather", ".npy", ".npz")
+EXACT = (pl.Boolean, pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.Float32)  # in float32
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file with columns, of which nothing but the names and types has been read.
+
+    `label` begins messages. The cells of a `text` file are strings. Rows are counted from 1,
+    without the header.
+    """
+
+    label: str
+    path: Path
+    frame: pl.LazyFrame
+    names: tuple[str, ...]
+    layout: text.Layout | None = None
+
+    def numbers(self, names: Sequence[str]) -> pl.LazyFrame:
+        """Columns as Float32 where that holds their type, and else as Float64.
+
+        Cells that are empty or text are null. Those of a text file are in memory then; of other
+        files each column is read when it is collected. Raises DataError for columns of another
+        type, and for rows of a text file that have too few or too many cells.
+        """
+        with readable(self.label):
+            if self.layout is not None:
+                cells = [text.number(name) for name in names]
+                frame = self.frame.select(cells).collect(engine="streaming")
+                blank = text.check_rows(self.label, self.path, self.layout)
+                return frame.head(frame.height - blank).lazy()
+            schema = self.frame.collect_schema()
+            if others := {n: kind for n in names if (kind := _no_numbers(schema[n]))}:
+                raise DataError(self.explain(others))
+            types = {n: pl.Float32 if schema[n] in EXACT else pl.Float64 for n in names}
+            return self.frame.select(pl.col(name).cast(kind) for name, kind in types.items())
+
+    def explain(self, others: dict[str, str]) -> str:
+        """The line on columns that hold no numbers, with what they hold."""
+        said = ", ".join(f"{name} holds {kind}" for name, kind in others.items())
+        return (
+            f"{self.label}: a density needs numbers: column {said}; "
+            f"data.drop=[{','.join(others)}] leaves out, data.columns chooses"
+        )
+
+
+def read(path: str | Path, header: str | bool = "auto", key: str = "") -> Table:
+    """Open a file with columns, its format told by how its name ends.
+
+    `header` says of text whether the first row holds names; with "auto" it does if there is text
+    above numbers. Columns without a name are called x1, x2, ... by their place, arrays in a .npz
+    by their own. `key` is what the path is a value of. Raises DataError for what cannot be read.
+    """
+    path = Path(path)
+    label = f"{key}={path}" if key else str(path)
+    end = next((end for end in FORMATS if path.name.lower().endswith(end)), None)
+    if end is None:
+        raise DataError(f"{label}: unknown format; expected a name that ends in {_listed()}")
+    with readable(label):
+        _check_file(label, path)
+        layout = None
+        if end in TEXT:
+            layout = text.layout(label, path, TEXT[end], header)
+            frame, names = text.scan(path, layout), layout.names
+        else:
+            frame = _scan(path, end)
+            names = tuple(frame.collect_schema().names())
+            if not names or frame.select(pl.len()).collect().item() == 0:
+                raise DataError(f"{label}: no rows; expected one for each point")
+    return Table(label, path, frame, names, layout)
+
+
+@contextmanager
+def readable(label: str) -> Iterator[None]:
+    """One line for whatever a reader says of a file."""
+    try:
+        yield
+    except PermissionError as error:
+        raise DataError(f"{label}: no permission to read it; see chmod") from error
+    except (OSError, EOFError, zipfile.BadZipFile, ValueError, pl.exceptions.PolarsError) as error:
+        if isinstance(error, DataError):
+            raise
+        if "utf-8" in str(error):
+            raise DataError(text.not_utf8(label)) from error
+        what = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(
+            f"{label}: damaged, or not of the format that its name says ({what})"
+        ) from error
+
+
+def _listed() -> str:
+    return f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+
+
+def _check_file(label: str, path: Path) -> None:
+    if path.is_dir():
+        raise DataError(f"{label}: a directory; expected a file")
+    if not path.exists():
+        others = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, others, n=2)
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else f"looked in {path.absolute().parent}"
+        )
+        raise DataError(f"{label}: no such file; {hint}")
+    with path.open("rb") as file:
+        if not file.read(1):
+            raise DataError(f"{label}: an empty file")
+
+
+def _scan(path: Path, end: str) -> pl.LazyFrame:
+    if end == ".parquet":
+        return pl.scan_parquet(path, glob=False)
+    if end in (".arrow", ".feather"):
+        return pl.scan_ipc(path)
+    if end == ".npy":
+        return pl.LazyFrame(_columns("x", np.load(path, mmap_mode="r", allow_pickle=False)))
+    columns: list[pl.Series] = []
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in arrays.files:
+            columns += _columns(name, arrays[name], alone=arrays[name].ndim == 1)
+    if (
+        len(lengths := {column.name: len(column) for column in columns})
+        and len({*lengths.values()}) > 1
+    ):
+        said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise DataError(f"{path}: arrays of one length expected, one row for each point: {said}")
+    return pl.LazyFrame(columns)
+
+
+def _columns(name: str, array: np.ndarray, alone: bool = False) -> list[pl.Series]:
+    """The columns of an array (N,) or (N, D), or of one with named fields."""
+    if array.dtype.names:
+        return [pl.Series(field, np.ascontiguousarray(array[field])) for field in array.dtype.names]
+    if array.ndim not in (1, 2):
+        raise ValueError(f"an array of shape {array.shape}; expected (rows, columns)")
+    if alone:
+        return [pl.Series(name, array)]
+    array = array.reshape(len(array), -1)
+    prefix = name if name == "x" else f"{name}_"
+    return [
+        pl.Series(f"{prefix}{j + 1}", np.ascontiguousarray(array[:, j]))
+        for j in range(array.shape[1])
+    ]
+
+
+def _no_numbers(kind: pl.DataType) -> str:
+    """What a column of such a type holds, if these are no numbers."""
+    if kind.is_numeric() or kind in (pl.Boolean, pl.Null):
+        return ""
+    if kind.is_temporal():
+        return "dates or times"
+    is_text = kind in (pl.String, pl.Categorical, pl.Enum)
+    return "text" if is_text else f"values of type {kind}"
