@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 Mask = NDArray[np.bool_]  # of rows
 
 WHOLE = 2**24  # float32 holds whole numbers up to it
-FINE = 1e-5  # of a column's spread: how far float32 may be from its values
+FINE = 3e-6  # of a column's spread: how far float32 may be from its values
 
 
 @dataclass(frozen=True)

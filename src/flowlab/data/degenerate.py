@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 CHUNK = 65_536  # rows in float64 at once
 SAMPLE = 100_000  # rows to look for suspects in
-EXACT = 1e-12  # of a column's variance: what others may leave of it, for they are rounded
+EXACT = 1e-10  # of a column's variance: what others may leave of it, for they are rounded
 FEW = 100  # values
 SHARE = 0.1  # of all rows
 

@@ -1,6 +1,7 @@
 """Files with columns: text, Parquet, Arrow and NumPy's, each as one lazy frame of polars."""
 
 import difflib
+import glob
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ def read(path: str | Path, header: str | bool = "auto", key: str = "") -> Table:
             layout = text.layout(label, path, TEXT[end], header)
             frame, names = text.scan(path, layout), layout.names
         else:
-            frame = _scan(path, end)
+            frame = _scan(label, path, end)
             names = tuple(frame.collect_schema().names())
             if not names or frame.select(pl.len()).collect().item() == 0:
                 raise DataError(f"{label}: no rows; expected one for each point")
@@ -123,23 +124,21 @@ def _check_file(label: str, path: Path) -> None:
             raise DataError(f"{label}: an empty file")
 
 
-def _scan(path: Path, end: str) -> pl.LazyFrame:
+def _scan(label: str, path: Path, end: str) -> pl.LazyFrame:
     if end == ".parquet":
         return pl.scan_parquet(path, glob=False)
     if end in (".arrow", ".feather"):
-        return pl.scan_ipc(path)
+        return pl.scan_ipc(glob.escape(str(path)))
     if end == ".npy":
         return pl.LazyFrame(_columns("x", np.load(path, mmap_mode="r", allow_pickle=False)))
     columns: list[pl.Series] = []
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
             columns += _columns(name, arrays[name], alone=arrays[name].ndim == 1)
-    if (
-        len(lengths := {column.name: len(column) for column in columns})
-        and len({*lengths.values()}) > 1
-    ):
+    lengths = {column.name: len(column) for column in columns}
+    if len({*lengths.values()}) > 1:
         said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise DataError(f"{path}: arrays of one length expected, one row for each point: {said}")
+        raise DataError(f"{label}: arrays of one length expected, one row for each point: {said}")
     return pl.LazyFrame(columns)
 
 
@@ -151,7 +150,7 @@ def _columns(name: str, array: np.ndarray, alone: bool = False) -> list[pl.Serie
         raise ValueError(f"an array of shape {array.shape}; expected (rows, columns)")
     if alone:
         return [pl.Series(name, array)]
-    array = array.reshape(len(array), -1)
+    array = array if array.ndim == 2 else array[:, None]
     prefix = name if name == "x" else f"{name}_"
     return [
         pl.Series(f"{prefix}{j + 1}", np.ascontiguousarray(array[:, j]))

@@ -30,7 +30,7 @@ def layout(label: str, path: Path, separator: str, header: str | bool) -> Layout
 
     Raises DataError for one without rows or with another separator or encoding.
     """
-    first = list(itertools.islice(_records(path, separator), 2))
+    first = list(itertools.islice(filter(None, _records(path, separator)), 2))
     if not first:
         raise DataError(f"{label}: an empty file")
     if any("\ufffd" in cell or "\0" in cell for row in first for cell in row):
@@ -38,7 +38,7 @@ def layout(label: str, path: Path, separator: str, header: str | bool) -> Layout
     row = [cell.strip() for cell in first[0]]
     below = [cell.strip() for cell in first[1]] if len(first) > 1 else []
     if len(row) == 1:
-        _check_separator(label, separator, [row[0], *below])
+        _check_separator(label, separator, [separator.join(cells) for cells in first])
     if header == "auto":
         header = _is_header(row, below)
     if header and not below:
@@ -101,7 +101,8 @@ def check_rows(label: str, path: Path, layout: Layout) -> int:
         engine="streaming"
     )
     if counts["differs"].item():
-        rows = itertools.islice(_records(path, layout.separator), int(layout.header), None)
+        records = itertools.dropwhile(lambda row: not row, _records(path, layout.separator))
+        rows = itertools.islice(records, int(layout.header), None)
         others = ((i, len(row)) for i, row in enumerate(rows, start=1) if row and len(row) != num)
         if found := list(itertools.islice(others, 3)):
             said = ", ".join(f"row {i} has {count}" for i, count in found)
