@@ -68,6 +68,11 @@ LAYER_TESTS = "test_flows_use.py -k 'layers_are_the_flow'"
 DIRECTION_TESTS = "test_flows_use.py -k direction_sampling"
 SOLVER_TESTS = "test_solve.py"
 
+CELLS, DEGENERATE, POINTS, TEXT_FILES = (
+    f"src/flowlab/data/{name}.py" for name in ("cells", "degenerate", "table", "text")
+)
+TABLE_TESTS, TABLE_FAULTS = "test_table.py", "test_table_faults.py"
+
 MUTANTS: dict[str, Mutant] = {
     # the Gaussian
     "gaussian: without the log-dets of the supports": Mutant(
@@ -1079,6 +1084,38 @@ MUTANTS: dict[str, Mutant] = {
     "processes: each has a run directory": Mutant(
         "test_distributed.py -k curves",
         ((PROCESSES, "return counts if here.rank == 0 else", "return counts if True else"),),
+    ),
+    # tables
+    "tables: rows of the test split are trained on": Mutant(
+        TABLE_TESTS, ((POINTS, "order[start:end]", "order[:end]"),)
+    ),
+    "tables: the test rows have the noise of the validation rows": Mutant(
+        TABLE_TESTS, ((POINTS, 'generator(f"data/noise/{s}", seed)', 'generator("noise", seed)'),)
+    ),
+    "tables: training rows get their noise once": Mutant(
+        TABLE_TESTS, ((POINTS, 'for s in ("val", "test"):', "for s in SPLITS:"),)
+    ),
+    "tables: the first rows instead of a random number of them": Mutant(
+        TABLE_TESTS, ((POINTS, "seed)).numpy()[:rows]", "seed)).numpy()[:rows] % (rows or 10**9)"),)
+    ),
+    "tables: what float32 merges stays merged": Mutant(
+        TABLE_FAULTS, ((CELLS, "return large or not fine", "return False"),)
+    ),
+    "tables: an end of a support is within it": Mutant(
+        TABLE_FAULTS, ((CELLS, "(values <= low)", "(values < low)"),)
+    ),
+    "tables: dependence in some rows is one in all": Mutant(
+        TABLE_FAULTS, ((DEGENERATE, "found = dependent(parts, plain)  #", "#"),)
+    ),
+    "tables: a context counts as a coordinate": Mutant(
+        TABLE_FAULTS,
+        ((DEGENERATE, "if j >= len(columns.context)}:", "}:"),),
+    ),
+    "tables: short rows are filled up": Mutant(
+        TABLE_FAULTS, ((TEXT_FILES, 'if counts["differs"].item():', "if False:"),)
+    ),
+    "tables: text is as good as missing": Mutant(
+        TABLE_FAULTS, ((CELLS, "if found.height:", "if False:"),)
     ),
 }
 

@@ -5,6 +5,7 @@ import gzip
 import logging
 import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,20 @@ def test_dependence_is_told_from_all_rows(monkeypatch: pytest.MonkeyPatch) -> No
     assert dependent([x.double(), c], range(4)) == {}
 
 
+def test_dependence_in_the_rows_that_are_tried_is_not_enough(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowlab.data.degenerate.CHUNK", 64)
+    a, b = normal(seed=1), normal(seed=2)
+    c = a + b
+    c[1] += 1  # every fourth is tried
+    own = {"val_path": str(write("own.csv", a=a, b=a, c=b))}
+    own["test_path"] = own["val_path"]
+    assert table(str(write(a=a, b=b, c=c)), **own).shape == (4,)  # type: ignore[arg-type]
+    c[1] -= 1
+    refused(write(a=a, b=b, c=c), "c follows exactly from a and b", **own)
+
+
 def test_values_outside_a_support(write: Write) -> None:
     share, income = np.linspace(0.1, 0.9, 200), np.exp(normal(seed=3))
     share[[4, 5, 6, 7]], income[[0, 9]] = [0, 1, 1.5, -2], [0, -3]
@@ -266,7 +281,7 @@ def test_few_values_and_shared_ones_are_told(
     (line,) = warned(caplog, path)
     assert "rooms has 5 values" in line
     assert re.search(r"capital is 0 in 2\d% of the rows", line)
-    assert "data.noise={rooms: 1}" in line
+    assert "data.noise={rooms: 1} spreads" in line
     assert "data.drop" in line
     assert not warned(caplog, path, noise={"rooms": 1}, drop=["capital"])
     assert not warned(caplog, path, context=["rooms", "capital"])
@@ -352,3 +367,14 @@ def test_keys_that_make_sense(compose_config: Compose) -> None:
     )
     own = compose_config("data=table", "data.path=my.csv", "data._target_=my.load", "data.split=a")
     validate(own)  # data of one's own may mean something else
+
+
+def test_a_fault_is_the_last_line_of_a_run(
+    train_command: list[str], tmp_path: Path, write: Write
+) -> None:
+    path = write(a=[1.0] * 200)
+    words = [*train_command, "data=table", f"data.path={path}"]
+    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert run.returncode == DataError.exit_code
+    assert run.stderr.startswith(f"error: data.path={path}: the same in all training rows")
+    assert run.stderr.count("\n") == 1

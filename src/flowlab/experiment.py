@@ -92,7 +92,8 @@ def _data(cfg: DictConfig, seeds: Sequence[int]) -> list[Data]:
     """The data set of each seed, or the one of the data's own seed."""
     make = {key: value for key, value in cfg.data.items() if key not in ("batch_size", "seed")}
     own = seeds if cfg.data.seed is None else [cfg.data.seed]
-    return [instantiate(make, seed=seed) for seed in own]
+    # called here and not by Hydra, which would wrap its errors in one of its own
+    return [instantiate(make, seed=seed, _partial_=True)() for seed in own]
 
 
 def _initial_flow(cfg: DictConfig, data: Data, seed: int) -> Flow:

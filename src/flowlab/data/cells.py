@@ -31,9 +31,18 @@ class Rows:
     table: Table
     columns: Columns
     numbers: pl.LazyFrame
-    index: NDArray[np.int64]  # of these rows
-    dropped: int
+    keep: Mask  # which of all
     wide: frozenset[str]  # columns whose values do not survive float32
+
+    @property
+    def index(self) -> NDArray[np.int64]:
+        """The places of these rows in the table."""
+        return np.flatnonzero(self.keep)
+
+    @property
+    def dropped(self) -> int:
+        """How many rows are not among them."""
+        return len(self.keep) - int(self.keep.sum())
 
     def tensors(
         self, names: tuple[str, ...], parts: list[NDArray[np.int64]], kind: torch.dtype
@@ -73,8 +82,7 @@ def usable(table: Table, columns: Columns, missing: str) -> Rows:
         raise DataError(_say_missing(table, faulty, numbers, keep))
     if outside := {name: bad & keep for name, bad in outside.items() if (bad & keep).any()}:
         raise DataError(_say_outside(table, columns, outside, numbers))
-    index, needed = np.flatnonzero(keep), frozenset(name for name in wide if wide[name])
-    rows = Rows(table, columns, numbers, index, len(keep) - len(index), needed)
+    rows = Rows(table, columns, numbers, keep, frozenset(name for name in wide if wide[name]))
     _warn_of_whole(rows)
     return rows
 
@@ -109,7 +117,7 @@ def _is_wide(values: NDArray[np.float64]) -> bool:
 
 def _warn_of_whole(rows: Rows) -> None:
     """Log which columns hold whole numbers that float32 merges."""
-    whole = [n for n in rows.wide if _is_whole(_values(rows.table, rows.numbers, n)[rows.index])]
+    whole = [n for n in rows.wide if _is_whole(_values(rows.table, rows.numbers, n)[rows.keep])]
     if whole and processes.is_first():
         log.warning(
             f"warning: {rows.table.label}: {', '.join(sorted(whole))}: whole numbers beyond "

@@ -1,7 +1,7 @@
 """Training points that have no density, or one without bound."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from flowlab.rng import generator
 
 log = logging.getLogger(__name__)
 
-CHUNK = 65_536  # rows in float64 at once
+CHUNK = 16_384  # rows in float64 at once, so that a large table costs no second copy
 SAMPLE = 100_000  # rows to look for suspects in
 EXACT = 1e-10  # of a column's variance: what others may leave of it, for they are rounded
 FEW = 100  # values
@@ -88,23 +88,34 @@ def warn_of_values(label: str, columns: Columns, x: Tensor, seed: int) -> None:
         if len(values) <= min(FEW, len(some) / 5):
             values = torch.unique(x[:, j])
             few.append(f"{name} has {len(values)} values")
-            steps.append(f"{name}: {float(values.diff().min()):g}")
+            steps += [f"{name}: {step:.3g}"] if (step := step_of(values)) else []
         elif counts.max() >= max(2, SHARE * len(some)):
             value = values[counts.argmax()]
             share = float((x[:, j] == value).double().mean())
             shared.append(f"{name} is {float(value):g} in {share:.0%} of the rows")
     if (few or shared) and processes.is_first():
-        helps = [f"data.noise={{{', '.join(steps)}}} spreads values over their step"] * bool(few)
+        helps = [f"data.noise={{{', '.join(steps)}}} spreads values over their step"] * bool(steps)
         log.warning(
             f"warning: {label}: {', '.join(few + shared)}: there the density is without bound, and "
             f"its NLL means nothing; {'; '.join([*helps, 'data.drop leaves columns out'])}"
         )
 
 
+def step_of(values: Tensor) -> float:
+    """The step of the grid that ordered values lie on; 0 if they lie on none.
+
+    >>> step_of(torch.tensor([1.0, 1.5, 3.0])), step_of(torch.tensor([1.0, 1.5, 2.2]))
+    (0.5, 0.0)
+    """
+    steps = values.double().diff()
+    counts = steps / steps.min()
+    return float(steps.min()) if (counts - counts.round()).abs().max() < 0.02 else 0.0
+
+
 def warn_of_copies(label: str, train: Points, test: Points) -> None:
     """Log how many training rows are also in the test split."""
-    tests = np.sort(_hashes(test))
-    num = int(sum(_among(tests, part) for part in np.array_split(_hashes(train), 64)))
+    tests = np.sort(np.concatenate(list(_hashes(test))))
+    num = sum(_among(tests, some) for some in _hashes(train))
     if num and processes.is_first():
         log.warning(
             f"warning: {label}: {num} of {len(train.x)} training rows are also in the test split, "
@@ -117,20 +128,16 @@ def _among(ordered: NDArray[np.uint64], some: NDArray[np.uint64]) -> int:
     return int((ordered[place] == some).sum())
 
 
-def _hashes(points: Points) -> NDArray[np.uint64]:
+def _hashes(points: Points) -> Iterator[NDArray[np.uint64]]:
     """A number for each row, equal for equal rows and, but for one in 2^64 pairs, only for them."""
-    found = []
     for i in range(0, len(points.x), CHUNK):
         parts = [part[i : i + CHUNK].double() for part in points if part is not None]
         bits = (torch.cat(parts, -1) + 0.0).numpy().view(np.uint64)  # -0.0 is 0.0
         state = np.zeros(len(bits), np.uint64)
-        for column in bits.T:  # the finalizer of MurmurHash3, over each column in turn
-            state = (state ^ column) + np.uint64(0x9E3779B97F4A7C15)
-            state = (state ^ (state >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
-            state = (state ^ (state >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
-            state = state ^ (state >> np.uint64(33))
-        found.append(state)
-    return np.concatenate(found)
+        for column in bits.T:  # a round of multiplying, which mixes upwards, and folding back
+            state = (state ^ column) * np.uint64(0xFF51AFD7ED558CCD)
+            state ^= state >> np.uint64(32)
+        yield state
 
 
 def _correlation(parts: Sequence[Tensor]) -> NDArray[np.float64]:
