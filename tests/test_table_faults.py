@@ -234,6 +234,16 @@ def test_values_outside_a_support(write: Write) -> None:
     )
 
 
+def test_what_float32_rounds_to_an_end_is_within_it(write: Write) -> None:
+    share, small = np.linspace(0.1, 0.9, 200), np.exp(normal(seed=3))
+    share[0], small[0] = np.nextafter(1, 0), 1e-60
+    support = {"share": [0, 1], "small": "positive"}
+    for column in ({"share": share}, {"small": small}):
+        x = table(str(write(**column)), support={k: support[k] for k in column}).train.x
+        assert x.dtype == torch.float64
+    assert table(str(write(share=share))).train.x.dtype == torch.float32
+
+
 def test_names_that_are_not_there(write: Write) -> None:
     path = write(income=normal(), age=normal(seed=2))
     for key in ("columns", "drop", "context"):

@@ -73,10 +73,11 @@ def usable(table: Table, columns: Columns, missing: str) -> Rows:
         if not finite.all():
             _check_text(table, name, values)
             faulty[name] = ~finite
-        if name in columns.names and (bad := _outside(values, columns, name) & finite).any():
+        if (bad := _outside(values, columns, name) & finite).any():
             outside[name] = bad
         if values.dtype == np.float64:
-            wide[name] = _is_wide(values[finite] if name in faulty else values)
+            known = values[finite] if name in faulty else values
+            wide[name] = _is_wide(known) or _meets_an_end(known, columns, name)
         keep = keep & finite
     if faulty and missing == "error":
         raise DataError(_say_missing(table, faulty, numbers, keep))
@@ -133,9 +134,16 @@ def _is_whole(values: NDArray[Any]) -> bool:
 def _outside(values: NDArray[Any], columns: Columns, name: str) -> Mask:
     """Where values, with their noise, are not within a support; its ends are not, without noise."""
     low, high = columns.limits(name)
-    if noise := columns.noise[columns.names.index(name)]:
+    if noise := dict(zip(columns.names, columns.noise, strict=True)).get(name):
         return (values < low) | (values + noise > high)
     return (values <= low) | (values >= high)
+
+
+def _meets_an_end(values: NDArray[np.float64], columns: Columns, name: str) -> bool:
+    """Whether float32 rounds values within a support to one of its ends."""
+    with np.errstate(over="ignore"):
+        rounded = _outside(values.astype(np.float32), columns, name)
+    return bool((rounded & ~_outside(values, columns, name)).any())
 
 
 def _check_text(table: Table, name: str, values: NDArray[Any]) -> None:

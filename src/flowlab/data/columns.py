@@ -31,8 +31,8 @@ class Columns(NamedTuple):
         return torch.tensor(self.noise, dtype=torch.float64) if any(self.noise) else None
 
     def limits(self, name: str) -> tuple[float, float]:
-        """Between which numbers a coordinate lies."""
-        support = self.support[self.names.index(name)]
+        """Between which numbers a column lies; a context may lie anywhere."""
+        support = dict(zip(self.names, self.support, strict=True)).get(name)
         if support is None:
             return -math.inf, math.inf
         return (0.0, math.inf) if isinstance(support, str) else support

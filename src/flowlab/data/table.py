@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowlab.data.cells import Rows, usable
 from flowlab.data.columns import Columns, choose
-from flowlab.data.data import Data, Points
+from flowlab.data.data import Data, Points, dequantized
 from flowlab.data.degenerate import check_density, warn_of_copies, warn_of_values
 from flowlab.data.reading import read
 from flowlab.errors import DataError
@@ -60,8 +60,7 @@ def table(
     if (widths := chosen.widths) is not None:
         widths = widths.to(points["train"].x.dtype)
         for s in ("val", "test"):
-            x, g = points[s].x, generator(f"data/noise/{s}", seed)
-            x += widths * torch.rand(x.shape, generator=g, dtype=x.dtype)
+            _add_noise(points[s].x, widths, generator(f"data/noise/{s}", seed))
     facts = {
         "data/rows": sum(len(part) for part in parts.values()),
         "data/dropped": sum(f.dropped for f in found.values()),
@@ -123,6 +122,13 @@ def _points(
     x = tensors(chosen.names)
     context = tensors(chosen.context) if chosen.context else {}
     return {s: Points(x[s], context.get(s)) for s in SPLITS}
+
+
+def _add_noise(x: Tensor, widths: Tensor, g: torch.Generator) -> None:
+    """Spread the coordinates that have noise over its width, in place."""
+    noisy = widths.nonzero().flatten()
+    share = torch.rand(len(x), len(noisy), generator=g, dtype=x.dtype)
+    x[:, noisy] = dequantized(x[:, noisy], widths[noisy], share)
 
 
 def _digest(paths: Sequence[Path]) -> str:
