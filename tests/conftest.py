@@ -33,7 +33,8 @@ SHORT = (
     "pictures.every_n_epochs=2",
 )
 NO_PICTURES = tuple(
-    f"~callbacks.{name}" for name in ("density", "samples", "grid", "loss", "latents")
+    f"~callbacks.{name}"
+    for name in ("density", "samples", "pairs", "quantiles", "grid", "loss", "latents")
 )
 
 

@@ -168,7 +168,7 @@ def test_columns_without_a_known_truth_run_to_the_end(
         other = -flow.log_prob(points.test.x, points.test.context.flip(0)).mean()  # type: ignore[union-attr]
         assert other > nll.mean() + 1
     pictures = {path.stem for path in (tmp_path / "plots").iterdir()}
-    assert pictures == {"samples", "loss", "latents"}
+    assert pictures == {"pairs", "quantiles", "loss", "latents"}
     scalars = events(tmp_path).Tags()["scalars"]
     assert "test/nll" in scalars
     assert "test/kl" not in scalars

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from flowlab import processes
 from flowlab.errors import ConfigError
@@ -32,6 +32,12 @@ _positive: Rule = (
 _share: Rule = (
     lambda v: type(v) in (int, float) and 0 < v < 1,
     "a number between 0 and 1",
+)
+
+
+_names: Rule = (
+    lambda v: isinstance(v, ListConfig) and 0 < len(v) <= 8 and len(set(map(str, v))) == len(v),
+    "one to eight names of columns, as in [a,b],",
 )
 
 
@@ -68,9 +74,10 @@ RULES: dict[str, Rule] = {
     "callbacks.*.every_n_train_steps": _optional(_whole(1)),
     "callbacks.*.num_*": _whole(1),
     "callbacks.*.resolution": _whole(2),
+    "callbacks.*.columns": _optional(_names),
     "callbacks.*.logging_interval": _optional(_one_of("step", why=" (written once an epoch)")),
 }
-_names: Rule = (
+_columns: Rule = (
     lambda v: v is None or (isinstance(v, list) and all(type(n) in (str, int) for n in v)),
     "names of columns, as [a,b], or null",
 )
@@ -91,9 +98,9 @@ def _is_path(value: Any) -> bool:
 # of `data._target_=flowlab.data.table` alone; data of one's own may have keys of these names
 TABLE_RULES: dict[str, Rule] = {
     "data.path": (_is_path, "the path of a file with columns, as data.path=my.csv"),
-    "data.columns": _names,
-    "data.drop": _names,
-    "data.context": _names,
+    "data.columns": _columns,
+    "data.drop": _columns,
+    "data.context": _columns,
     "data.split": (
         lambda v: (
             isinstance(v, list)

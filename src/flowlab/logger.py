@@ -1,6 +1,7 @@
 """What TensorBoard gets: scalars, pictures, the configuration and an HParams entry."""
 
 import shutil
+import struct
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -24,7 +25,6 @@ from flowlab.painter import Painter
 from flowlab.runs.directory import EVENT_FILES
 
 RESULT = ".result"  # how the name of the event file ends that has what a run ends with
-IMAGE_SIZE = {"height": 500, "width": 1000, "colorspace": 4}
 
 
 class RunLogger(Logger):
@@ -152,7 +152,9 @@ class RunLogger(Logger):
 
     def _add_finished_pictures(self, wait: bool = False) -> None:
         for (name, epoch, of_the_end), png in self.painter.finished(wait):
-            image = Summary.Image(encoded_image_string=png, **IMAGE_SIZE)
+            width, height = struct.unpack(">II", png[16:24])
+            size = {"width": width, "height": height, "colorspace": 4}
+            image = Summary.Image(encoded_image_string=png, **size)
             value = Summary.Value(tag=name, image=image)
             _add(self._result_writer if of_the_end else self.writer, value, epoch)
 

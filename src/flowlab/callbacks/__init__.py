@@ -6,7 +6,20 @@ from flowlab.callbacks.grid import Grid
 from flowlab.callbacks.interrupt import Interrupt
 from flowlab.callbacks.latents import Latents
 from flowlab.callbacks.loss import Loss
+from flowlab.callbacks.pairs import Pairs
 from flowlab.callbacks.progress import Progress
+from flowlab.callbacks.quantiles import Quantiles
 from flowlab.callbacks.samples import Samples
 
-__all__ = ["Checkpoint", "Density", "Grid", "Interrupt", "Latents", "Loss", "Progress", "Samples"]
+__all__ = [
+    "Checkpoint",
+    "Density",
+    "Grid",
+    "Interrupt",
+    "Latents",
+    "Loss",
+    "Pairs",
+    "Progress",
+    "Quantiles",
+    "Samples",
+]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from flowlab.callbacks.picture import Drawing, Picture
+from flowlab.callbacks.picture import Drawing, Picture, in_plane
 from flowlab.data import Data
 from flowlab.flows import Flow
 from flowlab.plots import plane
@@ -18,7 +18,7 @@ class Grid(Picture):
         self.num_lines = num_lines
 
     def suits(self, data: Data) -> bool:
-        return data.shape == (2,) and not data.num_context
+        return in_plane(data) and not data.num_context
 
     def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:
         across, along = torch.linspace(-3, 3, self.num_lines), torch.linspace(-3, 3, 200)

@@ -12,5 +12,5 @@ class Latents(Picture):
     """Histograms of the coordinates of u = f(x) for the validation points, against N(0, 1)."""
 
     def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:
-        u, _ = flow(*data.val.map(lambda t: t.to(flow.base.loc)))
+        u, _ = flow(*data.val.map(lambda t: t.to(flow.base.loc.device)))
         yield "latents", table.latents, u.cpu().numpy()

@@ -8,10 +8,13 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from flowlab.data import Data
+from flowlab.data import Data, Points
 from flowlab.flows import Flow
 from flowlab.logger import RunLogger
+from flowlab.plots.style import Array
+from flowlab.rng import generator
 from flowlab.training.module import Training
 
 # name, plot, arrays
@@ -66,3 +69,36 @@ class Picture(Callback, ABC):
         if self.suits(data):
             for name, plot, *arrays in self.draw(flow, data):
                 logger.log_picture(name, epoch, plot, *arrays, title)
+
+
+def in_plane(data: Data) -> bool:
+    """Whether pictures show points as those of the plane, and not as columns with units."""
+    return data.shape == (2,) and data.support is None
+
+
+def positive(data: Data) -> list[bool]:
+    """Which coordinates are positive by their support."""
+    return [where == "positive" for where in data.support or [None] * len(data.names)]
+
+
+def samples_for(flow: Flow, points: Points) -> Tensor:
+    """A sample for each point, given its context: (N, *shape).
+
+    The base noise is the same in every picture, so that the slider moves points, not noise.
+    """
+    u = torch.randn(points.x.shape, generator=generator("callbacks/samples")).to(flow.base.loc)
+    context = None if points.context is None else points.context.to(u.device)
+    x, _ = flow.inverse(u, context)
+    return x
+
+
+def beside(flow: Flow, data: Data, most: int) -> tuple[Array, Array]:
+    """Samples for validation points, and these, (N, *shape) each.
+
+    At most so many, from all over the validation points, for these may have an order.
+    """
+    total = len(data.val.x)
+    index = torch.arange(num := min(most, total)) * total // num
+    held_out = data.val.map(lambda t: t[index])
+    drawn = samples_for(flow, held_out)
+    return drawn.cpu().double().numpy(), held_out.x.double().numpy()

@@ -14,10 +14,10 @@ def loss(
     epochs: Sequence[int],
     train: Sequence[Any],
     val: Sequence[Any],
-    entropy: float | None,
+    line: tuple[str, float] | None,
     title: str,
 ) -> Figure:
-    """The loss of training and validation over the epochs; with its floor, the entropy, if known.
+    """The loss of training and validation over the epochs, with a line to compare it with, if any.
 
     Shapes: train and val (epochs,), or (epochs, R) of replicates: their mean, and a band from the
     lowest to the highest.
@@ -31,8 +31,9 @@ def loss(
         ax.plot(epochs, curves.mean(1), ".-", color=color, label=label)
         if replicated:
             ax.fill_between(epochs, curves.min(1), curves.max(1), color=color, alpha=0.25)
-    if entropy is not None:
-        ax.axhline(entropy, color="black", linestyle="--", label=f"entropy, {entropy:.4f} nats")
+    if line is not None:
+        label = f"{line[0]}, {line[1]:.4f} nats"
+        ax.axhline(line[1], color="black", linestyle="--", label=label)
     ax.set(xlabel="epoch", ylabel="NLL (nats per point)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from flowlab.plots.style import COLORMAP, Array
+from flowlab.plots.style import COLORMAP, Array, plain
 from flowlab.plots.sweep import LABELS, MULTIPLES, exported
-from flowlab.plots.sweep_axes import empty_figure, extent_of, plain
+from flowlab.plots.sweep_axes import empty_figure, extent_of
 from flowlab.runs.settings import rounded
 
 if TYPE_CHECKING:

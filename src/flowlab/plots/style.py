@@ -4,6 +4,7 @@ Nothing in `plots` imports torch at its top, so that the process that draws star
 viridis and the Okabe-Ito palette, which stay apart for colour-blind readers.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,35 @@ COLORMAP = "viridis"
 MODES: dict[str, Any] = {"marker": "X", "color": RED, "edgecolors": "white", "label": "true modes"}
 
 
-def titled_figure(title: str) -> Figure:
-    """A figure of 1000 x 500 pixels."""
-    figure = Figure(figsize=(10, 5), dpi=100)
-    figure.suptitle(title)
+FORMULA = re.compile(r"\$x_\{\d+\}\$")  # the name of a coordinate that has no other
+
+
+def plain(text: str, most: int = 40) -> str:
+    """Words of the user's as matplotlib shows them as they are: a dollar begins no formula.
+
+    Of more than `most` characters the middle is left out, for columns often differ at the end.
+    """
+    if FORMULA.fullmatch(text):
+        return text
+    text = " ".join(text.split())
+    if len(text) > most:
+        text = f"{text[: most // 2]}…{text[-(most - 1 - most // 2) :]}"
+    return text.replace("$", r"\$")
+
+
+def titled_figure(title: str, height: float = 5) -> Figure:
+    """A figure of 1000 pixels by 100 `height`."""
+    figure = Figure(figsize=(10, height), dpi=100)
+    figure.suptitle(title, y=1 - 0.1 / height)
     return figure
 
 
-def panel_grid(figure: Figure, rows: int, columns: int, right: float, gap: float) -> GridSpec:
+def panel_grid(
+    figure: Figure, rows: int, columns: int, right: float, gap: float, left: float = 0.07
+) -> GridSpec:
     """A grid of panels; `gap` is the space between them, in panels."""
-    edges = {"left": 0.07, "right": right, "bottom": 0.12, "top": 0.88}
+    margin = 0.6 / figure.get_figheight()
+    edges = {"left": left, "right": right, "bottom": margin, "top": 1 - margin}
     return figure.add_gridspec(rows, columns, wspace=gap, hspace=gap, **edges)
 
 

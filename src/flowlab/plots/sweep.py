@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from flowlab.plots.style import BLUE, COLORMAP, ORANGE, RED
-from flowlab.plots.sweep_axes import empty_figure, extent_of, ordered, plain, positions, scale
+from flowlab.plots.style import BLUE, COLORMAP, ORANGE, RED, plain
+from flowlab.plots.sweep_axes import empty_figure, extent_of, ordered, positions, scale
 from flowlab.runs.settings import rounded
 
 if TYPE_CHECKING:

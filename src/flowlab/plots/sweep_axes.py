@@ -39,11 +39,6 @@ def scale(axis: Axis, values: Sequence[float]) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def plain(text: str) -> str:
-    """Words of the user's as matplotlib shows them as they are: a dollar begins no formula."""
-    return (text if len(text) <= 40 else f"{text[:39]}…").replace("$", r"\$")
-
-
 def positions(ordered: Sequence[str]) -> tuple[list[float], bool]:
     """Where values are on an axis, and whether they are numbers: words are side by side."""
     numbers = [_number(value) for value in ordered]

@@ -1,84 +1,131 @@
 """Pictures of points with any number of coordinates: arrays in, a matplotlib `Figure` out."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
 
-from flowlab.plots.style import BLUE, GREEN, MODES, RED, Array, panel_grid, titled_figure
+from flowlab.plots.column import column
+from flowlab.plots.style import (
+    BLUE,
+    MODES,
+    ORANGE,
+    RED,
+    Array,
+    panel_grid,
+    plain,
+    titled_figure,
+)
+
+MULTIPLES = 48  # panels that can be read
+CHANCE = 0.01  # that some column is said to be off though the densities are the same
 
 
 def pairs(
-    drawn: Array, held_out: Array, modes: Array | None, names: Sequence[str], title: str
+    drawn: Array,
+    held_out: Array,
+    modes: Array | None,
+    names: Sequence[str],
+    positive: Sequence[bool],
+    title: str,
 ) -> Figure:
-    """Samples of the flow over held-out data, (N, D) each, with the true modes (M, D) if any.
+    """Samples of the flow over held-out points, (N, D) each, with the true modes (M, D) if any.
 
-    On the left the first coordinates, each by itself and against the others, over the range of the
-    held-out data; on the right quantiles of as many as can be read.
+    Each coordinate by itself and against the others, as `column` shows it; `positive` are those
+    that cannot be anything else.
     """
-    figure = titled_figure(title)
-    count = min(held_out.shape[1], 4)
-    panels = panel_grid(figure, count, count, right=0.53, gap=0.08)
-    low, high = held_out.min(0), held_out.max(0)
-    margin = np.where(high > low, 0.05 * (high - low), 1)
-    limits = list(zip(low - margin, high + margin, strict=True))
-    for row, column in np.ndindex(count, count):
-        if row < column:
+    count = held_out.shape[1]
+    height = min(max(5, 1 + 1.5 * count), 10)
+    figure = titled_figure(title, height)
+    right, size = (0.97, 7 if count > 3 else 9) if count > 1 else (0.78, 9)
+    panels = panel_grid(figure, count, count, right, gap=0.08, left=0.1)
+    most = int(12 * height / count)  # characters along the side of a panel
+    columns = list(map(column, names, held_out.T, positive))
+    # in turn, so that neither hides the other
+    mixed = np.stack((held_out, drawn), axis=1).reshape(-1, count)
+    dots: dict[str, Any] = {"s": 25 / (1 + count), "alpha": 0.5, "linewidths": 0}
+    dots["c"] = [ORANGE, BLUE] * len(held_out)
+    for i, j in np.ndindex(count, count):
+        if i < j:
             continue
-        ax = figure.add_subplot(panels[row, column], xlim=limits[column])
-        for points, color in ((held_out, GREEN), (drawn, BLUE)):
-            if row == column:
-                share = np.full(len(points), 1 / len(points))
-                style: dict[str, Any] = {"weights": share, "color": color, "histtype": "step"}
-                ax.hist(points[:, row], bins=30, range=limits[row], **style)
-            else:
-                x, y = points[:, column], points[:, row]
-                ax.scatter(x, y, s=3, alpha=0.4, color=color, linewidths=0)
-        if row > column:
-            ax.set_ylim(limits[row])
+        ax = figure.add_subplot(panels[i, j])
+        columns[j].scale(ax, "x", room=110 // count)
+        if i == j:
+            _marginal(ax, held_out[:, i], drawn[:, i], columns[i].edges(30))
+        else:
+            columns[i].scale(ax, "y", room=30)
+            ax.scatter(mixed[:, j], mixed[:, i], **dots)
             if modes is not None:
-                ax.scatter(modes[:, column], modes[:, row], s=30, **MODES)
-        _outer_labels(ax, row, column, names[:count])
-    _quantiles(figure.add_axes((0.6, 0.12, 0.37, 0.76)), drawn, held_out, names)
-    legend: dict[str, Any] = {}
-    for ax in figure.axes:
-        legend |= {name: h for h, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(legend.values(), legend.keys(), loc="upper right", bbox_to_anchor=(0.54, 0.89))
+                ax.scatter(modes[:, j], modes[:, i], **MODES | {"s": 30})
+        bottom, left = i == count - 1, j == 0 < i
+        ax.tick_params(labelsize=size, labelbottom=bottom, labelleft=left)
+        ax.set_xlabel(plain(columns[j].name, most) if bottom else "", fontsize=size + 1)
+        ax.set_ylabel(plain(columns[i].name, most) if left else "", fontsize=size + 1)
+    _legend(figure, loc="upper right", bbox_to_anchor=(0.98, 1 - 0.55 / height))
     return figure
 
 
-def _outer_labels(ax: Axes, row: int, column: int, names: Sequence[str]) -> None:
-    """Name the coordinates at the left and the bottom of a triangle of panels alone."""
-    bottom, left = row == len(names) - 1, column == 0 < row
-    ax.tick_params(labelsize=7, labelbottom=bottom, labelleft=left)
-    ax.xaxis.set_major_locator(MaxNLocator(3))
-    ax.yaxis.set_major_locator(NullLocator() if row == column else MaxNLocator(3))
-    ax.set_xlabel(names[column] if bottom else "")
-    ax.set_ylabel(names[row] if left else "")
+def _marginal(ax: Axes, held_out: Array, drawn: Array, edges: Array) -> None:
+    """The shares of the values in bins that look equally wide."""
+    share: dict[str, Any] = {"weights": np.full(len(held_out), 1 / len(held_out)), "bins": edges}
+    ax.hist(held_out, **share, color=ORANGE, alpha=0.5, label="held-out data")
+    ax.hist(drawn, **share, color=BLUE, histtype="step", label="samples of the flow")
+    ax.set_yticks([])
 
 
-def _quantiles(ax: Axes, drawn: Array, held_out: Array, names: Sequence[str]) -> None:
-    """Median, half and nine tenths of the values of the first coordinates."""
-    number = np.arange(1, min(held_out.shape[1], 24) + 1)
-    center, scale = held_out.mean(0), held_out.std(0)
-    scale = np.where(scale > 0, scale, 1)
-    panels = (held_out, "held-out data", GREEN, -0.17), (drawn, "samples of the flow", BLUE, 0.17)
-    for points, name, color, shift in panels:
-        levels = np.quantile((points - center) / scale, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0)
-        q, y = levels[:, : len(number)], number + shift
-        ax.hlines(y, q[0], q[4], color=color, linewidth=1)
-        ax.hlines(y, q[1], q[3], color=color, linewidth=4)
-        ax.plot(q[2], y, "o", color=color, markeredgecolor="white", label=name)
-    ax.set(
-        title="median, 50 % and 90 % of each coordinate",
-        xlabel="standard deviations of the held-out data, from its mean",
-        ylim=(len(number) + 0.6, 0.4),
-    )
-    ax.set_yticks(number, names[: len(number)])
-    ax.grid(alpha=0.3)
+def quantiles(
+    drawn: Array, held_out: Array, names: Sequence[str], positive: Sequence[bool], title: str
+) -> Figure:
+    """The quantiles of samples of the flow against those of held-out points, (N, D) each.
+
+    A panel for each coordinate; of more than `MULTIPLES` those that are furthest off. How far one
+    is off is the largest difference between the two distribution functions, and further than
+    chance if a Kolmogorov-Smirnov test of all at the level `CHANCE` would say so.
+    """
+    distances = [_distance(*both) for both in zip(drawn.T, held_out.T, strict=True)]
+    dim = len(distances)
+    shown = sorted(np.argsort(distances)[-MULTIPLES:])
+    rows = max(round(math.sqrt(len(shown) / 2)), -(-len(shown) // 8), 1)
+    some = f"; the {len(shown)} of {dim} columns that are furthest off" if len(shown) < dim else ""
+    figure = titled_figure(title + some, height := min(max(5, 1 + 1.7 * rows), 10))
+    panels = panel_grid(figure, rows, -(-len(shown) // rows), 0.98, gap=0.4, left=0.1)
+    limit = math.sqrt(-math.log(CHANCE / dim / 2) / len(drawn))
+    levels = np.linspace(0.01, 0.99, 99)
+    size = 9 if rows == 1 else 7
+    for i, k in enumerate(shown):
+        shape = column(names[k], held_out[:, k], positive[k])
+        ax = figure.add_subplot(panels[divmod(i, panels.ncols)])
+        for which in ("x", "y"):
+            shape.scale(ax, which, room=90 // panels.ncols)
+        ends = (shape.low, shape.high)
+        ax.plot(ends, ends, color="black", linewidth=0.8, label="equal")
+        q = np.quantile(held_out[:, k], levels), np.quantile(drawn[:, k], levels)
+        color, label = (RED, "off by more than chance") if distances[k] > limit else (BLUE, "")
+        ax.plot(*q, ".", markersize=4, color=color, label=label)
+        ax.set_title(plain(shape.name, 130 // panels.ncols), fontsize=size + 1, pad=3)
+        ax.tick_params(labelsize=size, pad=2)
+    figure.supxlabel("quantiles of held-out data, 1 % to 99 %", y=0.08 / height, size="medium")
+    figure.supylabel("quantiles of samples of the flow", x=0.008, size="medium")
+    _legend(figure, loc="lower right", bbox_to_anchor=(0.99, 0), ncol=2, fontsize=8)
+    return figure
+
+
+def _legend(figure: Figure, **where: Any) -> None:
+    """One of all panels."""
+    legend: dict[str, Any] = {}
+    for ax in figure.axes:
+        legend |= {name: h for h, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(legend.values(), legend.keys(), **where)
+
+
+def _distance(first: Array, second: Array) -> float:
+    """The Kolmogorov-Smirnov statistic of two sets of values."""
+    at = np.concatenate((first, second))
+    shares = [np.searchsorted(np.sort(v), at, "right") / len(v) for v in (first, second)]
+    return float(np.abs(shares[0] - shares[1]).max())
 
 
 def latents(u: Array, title: str) -> Figure:
