@@ -972,7 +972,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "pictures: samples through the wrong direction": Mutant(
         "test_pictures.py -k samples",
-        ((f"{CALLBACKS}/samples.py", "flow.inverse(u", "flow(u"),),
+        ((f"{CALLBACKS}/picture.py", "flow.inverse(u", "flow(u"),),
     ),
     "pictures: the grid through the wrong direction": Mutant(
         "test_pictures.py -k grid", ((f"{CALLBACKS}/grid.py", "flow.inverse(u", "flow(u"),)
@@ -990,8 +990,37 @@ MUTANTS: dict[str, Mutant] = {
         ((f"{CALLBACKS}/picture.py", "if self.suits(data)", "if True"),),
     ),
     "pictures: the two coordinates of a pair exchanged": Mutant(
-        "test_pictures.py -k each_pair",
-        ((TABLE, "points[:, column], points[:, row]", "points[:, row], points[:, column]"),),
+        "test_pictures_tables.py -k each_pair",
+        ((TABLE, "mixed[:, j], mixed[:, i]", "mixed[:, i], mixed[:, j]"),),
+    ),
+    "pictures: samples and held-out rows exchanged": Mutant(
+        "test_pictures_tables.py -k each_pair",
+        ((TABLE, "(held_out, drawn), axis=1", "(drawn, held_out), axis=1"),),
+    ),
+    "pictures: quantiles of the wrong axis": Mutant(
+        "test_pictures_tables.py -k quantiles_stand", ((TABLE, "ax.plot(*q,", "ax.plot(*q[::-1],"),)
+    ),
+    "pictures: samples without the rows' contexts": Mutant(
+        "test_pictures_tables.py -k with_its_context",
+        ((f"{CALLBACKS}/picture.py", "points.context.to(u.device)", "0 * points.context"),),
+    ),
+    "pictures: the first rows of a file alone": Mutant(
+        "test_pictures_tables.py -k with_its_context",
+        ((f"{CALLBACKS}/picture.py", "* total // num", "* 1"),),
+    ),
+    "pictures: limits by the outermost values": Mutant(
+        "test_pictures_tables.py -k limits",
+        (
+            (
+                "src/flowlab/plots/column.py",
+                "np.quantile(values, (0.02, 0.98))\n    if",
+                "low, high\n    if",
+            ),
+        ),
+    ),
+    "pictures: a table of two columns taken for the plane": Mutant(
+        "test_pictures_tables.py -k no_plane",
+        ((f"{CALLBACKS}/picture.py", " and data.support is None", ""),),
     ),
     "pictures: no line where there is no terminal": Mutant(
         "test_progress.py -k every_few_seconds",

@@ -135,6 +135,8 @@ MISTAKES = {
     "ckpt_path=nosuch": "ckpt_path=nosuch: no such file; expected a run directory or a .ckpt",
     "ckpt_path=https://x.org/last.ckpt": "ckpt_path=https://x.org/last.ckpt: no such file",
     "callbacks.density.every_n_epochs=0": f"every_n_epochs=0: {WHOLE} 1",
+    "callbacks.pairs.columns=[a,a]": "columns=['a', 'a']: expected one to eight names of columns",
+    "callbacks.pairs.columns=a": "callbacks.pairs.columns=a: expected one to eight names",
     "callbacks.density.resolution=1": f"callbacks.density.resolution=1: {WHOLE} 2",
     "callbacks.density.resolutoin=9": "resolutoin: no such key; did you mean resolution?",
     "callbacks.densty.resolution=9": "callbacks.densty: expected keys, and with them a _target_",

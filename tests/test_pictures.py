@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SHORT, Compose
+from conftest import SHORT, Compose, events
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 from PIL import Image
@@ -25,11 +24,12 @@ from flowlab.experiment import train
 from flowlab.flows import Flow
 from flowlab.flows.flow import Transform
 from flowlab.logger import RunLogger
-from flowlab.plots import curves, style, table
+from flowlab.plots import curves
 from flowlab.targets import TARGETS
 
-PLANE = {"density", "surface", "grid"}
-ANYWHERE = {"samples", "loss", "latents"}
+PLANE = {"density", "surface", "samples", "grid"}
+COLUMNS = {"pairs", "quantiles"}
+ANYWHERE = {"loss", "latents"}
 
 
 class Gaussian:
@@ -100,12 +100,13 @@ def test_a_run_in_any_dimension_ends_well_with_the_pictures_that_suit_it(
 ) -> None:
     metrics = train(compose_config(*SHORT, *words, gaussian(dim), f"run_dir={tmp_path}"))
     assert metrics["status"] == "completed"
-    names = ANYWHERE | (PLANE if dim == 2 else set())
+    names = ANYWHERE | (PLANE if dim == 2 else COLUMNS)
     assert set(drawn) == {(name, epoch) for name in names for epoch in (0, 2, 4)}
-    for name in ANYWHERE:
+    for name in names:
         figure = drawn[name, 4]()
         figure.canvas.draw()  # warnings are errors
-        assert figure.get_size_inches().tolist() == [10, 5]
+        width, height = figure.get_size_inches()
+        assert (width, height) == (10, 5) if name not in COLUMNS else width == 10 >= height >= 5
 
 
 def test_the_pictures_of_five_dimensions_are_saved(
@@ -113,10 +114,12 @@ def test_the_pictures_of_five_dimensions_are_saved(
 ) -> None:
     train(compose_config(*SHORT, gaussian(5), f"run_dir={tmp_path}"))
     paths = {path.stem: path for path in (tmp_path / "plots").iterdir()}
-    assert set(paths) == ANYWHERE
-    for path in paths.values():
+    assert set(paths) == ANYWHERE | COLUMNS
+    shown = events(tmp_path).Images
+    for name, path in paths.items():
         with Image.open(path) as image:
-            assert image.size == (1000, 500)
+            assert image.size[0] == 1000
+            assert {(i.width, i.height) for i in shown(name)} == {image.size}
             assert len(image.convert("RGB").getcolors(10**6)) > 100
 
 
@@ -261,51 +264,10 @@ def test_the_loss_curve_starts_before_the_training_and_its_floor_is_the_entropy(
 
 def test_replicates_are_a_mean_and_a_range() -> None:
     values = np.array([[3.0, 4.0, 5.5], [2.0, 2.5, 1.0]])
-    figure = curves.loss([0, 1], values, values + 1, 1.9, "title")
+    figure = curves.loss([0, 1], values, values + 1, None, "title")
     (ax,) = figure.axes
     np.testing.assert_allclose(ax.lines[0].get_ydata(), values.mean(1))
     band = ax.collections[0].get_paths()[0].vertices
     for epoch in (0, 1):
         ys = band[band[:, 0] == epoch, 1]
         assert (ys.min(), ys.max()) == (values[epoch].min(), values[epoch].max())
-
-
-def test_pairs_show_each_pair_of_coordinates_and_the_quantiles_of_all() -> None:
-    rng = np.random.default_rng(0)
-    drawn = rng.normal(np.arange(6), 1 + np.arange(6), (500, 6))
-    held_out = rng.normal(-np.arange(6), 1, (400, 6))
-    modes = np.arange(12.0).reshape(2, 6)
-    figure = table.pairs(drawn, held_out, modes, "abcdef", "title")
-    *panels, last = figure.axes
-    assert len(panels) == 4 + 6
-    assert [ax.get_xlabel() for ax in panels[-4:]] == ["a", "b", "c", "d"]
-    assert [label.get_text() for label in last.get_yticklabels()] == list("abcdef")
-    pairs = iter((i, j) for i in range(4) for j in range(i + 1))
-    for ax, (i, j) in zip(panels, pairs, strict=True):
-        low, high = ax.get_xlim()
-        assert low < held_out[:, j].min()
-        assert held_out[:, j].max() < high
-        if i != j:
-            shown = [np.asarray(dots.get_offsets()) for dots in ax.collections]
-            for dots, points in zip(shown, (held_out, drawn, modes), strict=True):
-                np.testing.assert_array_equal(dots, points[:, [j, i]])
-    colors = {style.GREEN: held_out, style.BLUE: drawn}
-    for line in last.lines:
-        points = next(p for color, p in colors.items() if to_rgb(color) == to_rgb(line.get_color()))
-        expected = (np.median(points, 0) - held_out.mean(0)) / held_out.std(0)
-        np.testing.assert_allclose(line.get_xdata(), expected)
-
-
-NAMES = [f"column {i}" for i in range(40)]
-
-
-def test_pairs_of_many_coordinates_far_off_or_equal_are_drawn_without_a_warning() -> None:
-    rng = np.random.default_rng(0)
-    drawn, held_out = rng.normal(size=(100, 40)), 1e3 + rng.normal(size=(100, 40))
-    held_out[:, 2] = 7.0
-    for figure in (
-        table.pairs(drawn, held_out, None, NAMES, "title"),
-        table.pairs(drawn, held_out[:1], None, NAMES, "title"),
-        table.latents(held_out, "title"),
-    ):
-        figure.canvas.draw()

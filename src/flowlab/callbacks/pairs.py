@@ -50,7 +50,7 @@ class Pairs(Picture):
         modes = getattr(data.truth, "modes", None)
         few = None if modes is None else modes.numpy()[:, chosen]
         arrays = drawn[:, chosen], held_out[:, chosen], few
-        yield "pairs", table.pairs, *arrays, names, above_zero
+        yield "pairs", table.pairs, *arrays, names, above_zero, len(data.names)
 
 
 def dependent(x: np.ndarray[Any, Any]) -> list[int]:

@@ -1,5 +1,6 @@
 """How a column of numbers is shown in every picture: its name, limits, scale and ticks."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -31,7 +32,7 @@ class Column(NamedTuple):
         """At most three and away from the limits, with labels of up to `room` characters in all."""
         for most in (3, 2, 1):
             values = _powers(self, most) if self.log else _round(self, most)
-            labels = _labels(values)
+            labels = _labels(values, self.log)
             if values and sum(map(len, labels)) + 2 * (len(labels) - 1) <= room:
                 break
         return values, labels
@@ -89,15 +90,15 @@ def _thinned(values: Array, most: int) -> Array:
     return values[start::step]
 
 
-def _labels(values: Sequence[float]) -> list[str]:
+def _labels(values: Sequence[float], log: bool) -> list[str]:
     """With as many digits as tell neighbours apart.
 
-    >>> _labels([2.5, 5]), _labels([1e7, 1.1e7]), _labels([3e7 + 0.5, 3e7 + 1])
-    (['2.5', '5'], ['1e7', '1.1e7'], ['30000000.5', '30000001'])
+    >>> _labels([2.5, 5], False), _labels([1e7, 1.1e7], False), _labels([3e7, 3e7 + 0.5], False)
+    (['2.5', '5'], ['1e7', '1.1e7'], ['30000000', '30000000.5'])
     """
     space = min(np.diff(values)) if len(values) > 1 else max(map(abs, values), default=0)
-    last = 1 - int(np.floor(np.log10(space))) if space > 0 else 0
-    values = [round(value, last) for value in values]
+    digits = [1 - math.floor(math.log10(v if log else space or 1)) for v in values]
+    values = list(map(round, values, digits))
     fixed = [np.format_float_positional(value, trim="-") for value in values]
     short = [np.format_float_scientific(value, trim="-", exp_digits=1) for value in values]
     short = [label.replace("e+", "e") for label in short]

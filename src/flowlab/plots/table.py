@@ -30,23 +30,27 @@ def pairs(
     modes: Array | None,
     names: Sequence[str],
     positive: Sequence[bool],
+    total: int,
     title: str,
 ) -> Figure:
     """Samples of the flow over held-out points, (N, D) each, with the true modes (M, D) if any.
 
     Each coordinate by itself and against the others, as `column` shows it; `positive` are those
-    that cannot be anything else.
+    that cannot be anything else. These may be but D of a `total`.
     """
     count = held_out.shape[1]
     height = min(max(5, 1 + 1.5 * count), 10)
-    figure = titled_figure(title, height)
+    some = f"; {count} of {total} columns" if count < total else ""
+    figure = titled_figure(title + some, height)
     right, size = (0.97, 7 if count > 3 else 9) if count > 1 else (0.78, 9)
     panels = panel_grid(figure, count, count, right, gap=0.08, left=0.1)
-    most = int(12 * height / count)  # characters along the side of a panel
+    most = int(13 * height / count)  # characters along the side of a panel
+    bins = min(max(10, math.isqrt(len(held_out))), 30)
     columns = list(map(column, names, held_out.T, positive))
+    fewer = min(3, math.sqrt(1000 / len(held_out)))
     # in turn, so that neither hides the other
     mixed = np.stack((held_out, drawn), axis=1).reshape(-1, count)
-    dots: dict[str, Any] = {"s": 25 / (1 + count), "alpha": 0.5, "linewidths": 0}
+    dots: dict[str, Any] = {"s": 25 / (1 + count) * fewer, "alpha": 0.5, "linewidths": 0}
     dots["c"] = [ORANGE, BLUE] * len(held_out)
     for i, j in np.ndindex(count, count):
         if i < j:
@@ -54,7 +58,7 @@ def pairs(
         ax = figure.add_subplot(panels[i, j])
         columns[j].scale(ax, "x", room=110 // count)
         if i == j:
-            _marginal(ax, held_out[:, i], drawn[:, i], columns[i].edges(30))
+            _marginal(ax, held_out[:, i], drawn[:, i], columns[i].edges(bins))
         else:
             columns[i].scale(ax, "y", room=30)
             ax.scatter(mixed[:, j], mixed[:, i], **dots)
@@ -70,9 +74,10 @@ def pairs(
 
 def _marginal(ax: Axes, held_out: Array, drawn: Array, edges: Array) -> None:
     """The shares of the values in bins that look equally wide."""
-    share: dict[str, Any] = {"weights": np.full(len(held_out), 1 / len(held_out)), "bins": edges}
-    ax.hist(held_out, **share, color=ORANGE, alpha=0.5, label="held-out data")
-    ax.hist(drawn, **share, color=BLUE, histtype="step", label="samples of the flow")
+    shares = [np.histogram(values, edges)[0] / len(values) for values in (held_out, drawn)]
+    ax.stairs(shares[0], edges, fill=True, color=ORANGE, alpha=0.5, label="held-out data")
+    ax.stairs(shares[1], edges, color=BLUE, label="samples of the flow")
+    ax.set_ylim(bottom=0)
     ax.set_yticks([])
 
 
@@ -102,7 +107,8 @@ def quantiles(
             shape.scale(ax, which, room=90 // panels.ncols)
         ends = (shape.low, shape.high)
         ax.plot(ends, ends, color="black", linewidth=0.8, label="equal")
-        q = np.quantile(held_out[:, k], levels), np.quantile(drawn[:, k], levels)
+        with np.errstate(invalid="ignore"):  # of samples that are not finite
+            q = np.quantile(held_out[:, k], levels), np.quantile(drawn[:, k], levels)
         color, label = (RED, "off by more than chance") if distances[k] > limit else (BLUE, "")
         ax.plot(*q, ".", markersize=4, color=color, label=label)
         ax.set_title(plain(shape.name, 130 // panels.ncols), fontsize=size + 1, pad=3)
