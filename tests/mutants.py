@@ -1051,7 +1051,7 @@ MUTANTS: dict[str, Mutant] = {
         "test_report.py -k which_flow", ((SWEEP_PLOTS, "{run.seed + index}", "{run.seed}"),)
     ),
     "pictures: a dollar begins a formula": Mutant(
-        "test_report.py -k formula", ((SWEEP_AXES, '.replace("$", r"\\$")', ""),)
+        "test_report.py -k formula", (("src/flowlab/plots/style.py", '.replace("$", r"\\$")', ""),)
     ),
     # the logger
     "logger: history from after the resume": Mutant(
