@@ -22,10 +22,11 @@ class Loss(Picture):
 
     @cached_property
     def _gaussian(self) -> tuple[str, float] | None:
-        """The validation NLL of a Gaussian, of replicates' data sets the mean; None of no table."""
+        """The validation NLL of a Gaussian, of replicates' data sets the mean; None without one."""
         nlls = [
-            float(gaussian_nll(data.train, data.val, data.support).mean())
+            gaussian_nll(data.train, data.val, data.support)
             for data in self.training.data.sets
             if data.support is not None
         ]
-        return ("Gaussian", sum(nlls) / len(nlls)) if nlls else None
+        means = [float(nll.mean()) for nll in nlls if nll is not None]
+        return ("Gaussian", sum(means) / len(means)) if means else None
