@@ -1,6 +1,7 @@
 """The loss curve, above the entropy where it is known, and beside a Gaussian's loss for a table."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 from flowlab.callbacks.picture import Drawing, Picture
@@ -24,7 +25,7 @@ class Loss(Picture):
     def _gaussian(self) -> tuple[str, float] | None:
         """The validation NLL of a Gaussian, of replicates' data sets the mean; None without one."""
         nlls = [
-            gaussian_nll(data.train, data.val, data.support)
+            gaussian_nll(replace(data, test=data.val))
             for data in self.training.data.sets
             if data.support is not None
         ]
