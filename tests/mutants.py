@@ -171,7 +171,7 @@ MUTANTS: dict[str, Mutant] = {
         "test_flows_use.py -k chunks", ((FLOW, "context[chunk]", "context[: len(x[chunk])]"),)
     ),
     "contexts: turned the wrong way": Mutant(
-        "test_targets.py -k turning", ((TURNING, "_turned(x, -context)", "_turned(x, context)"),)
+        "test_targets.py -k turning", ((TURNING, "turned(x, -context)", "turned(x, context)"),)
     ),
     # layers
     "layers: handed out in another order": Mutant(

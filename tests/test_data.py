@@ -147,7 +147,7 @@ def test_held_out_points_come_in_their_own_order(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_unknown_target_is_named() -> None:
-    with pytest.raises(ValueError, match=r"unknown target 'x'; available: bimodal, .*turning"):
+    with pytest.raises(ValueError, match=r"target=x: no such; available: bimodal, .*turning"):
         toy("x", 1, 1, 1, 0)
 
 

@@ -55,6 +55,7 @@ RULES: dict[str, Rule] = {
     "compile": _one_of(True, False),
     "data.num_*": _whole(1),
     "data.batch_size": _whole(1),
+    "data.dim": _optional(_whole(1)),
     "data.seed": _optional(_whole(0)),
     "flow.bound": _positive,
     "optimizer.lr": _positive,

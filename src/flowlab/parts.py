@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from flowlab.config import near
 from flowlab.errors import ConfigError
 from flowlab.flows import build_flow
-from flowlab.targets import CONDITIONAL, TARGETS
+from flowlab.targets import build_target
 
 MONITOR = "LearningRateMonitor"  # the callback of Lightning's that does here what it says
 OWN = {"data": ["batch_size"], "trainer": ["patience"]}  # the loop's
@@ -33,11 +33,13 @@ def check_parts(cfg: DictConfig) -> None:
     for key in ("shape", "context", "support"):
         if key in cfg.flow:
             raise ConfigError(f"flow.{key}: no such key; a flow has that of its data")
-    dim, context, targets = 2, 0, TARGETS | CONDITIONAL  # of data that are not known before
+    dim, context = 2, 0  # of data that are not known before
     if "target" in cfg.data:
-        if (name := cfg.data.target) not in targets:
-            raise ConfigError(f"data.target={name}: no such; available: {', '.join(targets)}")
-        dim, context = targets[name].dim, getattr(targets[name], "context", 0)
+        try:
+            target = build_target(cfg.data.target, cfg.data.get("dim"))
+        except ValueError as error:
+            raise ConfigError(f"data.{error}") from error
+        dim, context = target.dim, getattr(target, "context", 0)
     _check_size(cfg, dim, context)
 
 

@@ -2,19 +2,19 @@
 
 from flowlab.data.data import Data, Points
 from flowlab.rng import generator
-from flowlab.targets import CONDITIONAL, TARGETS, Conditional
+from flowlab.targets import Conditional, build_target
 
 
-def toy(target: str, num_train: int, num_val: int, num_test: int, seed: int) -> Data:
+def toy(
+    target: str, num_train: int, num_val: int, num_test: int, seed: int, dim: int | None = None
+) -> Data:
     """Draw training, validation and test points from a target of `TARGETS` or `CONDITIONAL`.
 
-    Each split has a generator of its own, from (seed, split), so that changing the number of
-    training points leaves the test points alone. Raises ValueError for an unknown target.
+    `dim` is for targets that can have any; None is what they have by themselves. Each split has a
+    generator of its own, from (seed, split), so that changing the number of training points leaves
+    the test points alone. Raises ValueError for an unknown target or a dimension it cannot have.
     """
-    targets = TARGETS | CONDITIONAL
-    if target not in targets:
-        raise ValueError(f"unknown target {target!r}; available: {', '.join(targets)}")
-    truth = targets[target]()
+    truth = build_target(target, dim)
 
     def draw(split: str, n: int) -> Points:
         g = generator(f"data/{split}", seed)

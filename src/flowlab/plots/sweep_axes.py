@@ -23,7 +23,7 @@ def extent_of(target: str, flow: Any) -> float:
     from flowlab.targets import TARGETS
 
     if target in TARGETS:
-        return TARGETS[target].extent
+        return TARGETS[target]().extent
     samples = flow.sample(2000, generator=torch.Generator().manual_seed(0))
     return 1.1 * float(samples.abs().max())
 

@@ -34,7 +34,7 @@ class Turning:
 
     def log_prob(self, x: Tensor, context: Tensor) -> Tensor:
         """Log-density in nats: (..., 2) and (..., 1) -> (...)."""
-        return self.still.log_prob(_turned(x, -context))
+        return self.still.log_prob(turned(x, -context))
 
     def contexts(self, n: int) -> Tensor:
         """The middles of n parts of equal probability: (n, 1)."""
@@ -52,7 +52,7 @@ class Turning:
         """Draw n points for each context (..., 1): (n, ..., 2)."""
         leading = (n, *context.shape[:-1])
         x = self.still.sample(math.prod(leading), generator).reshape(*leading, 2)
-        return _turned(x, context)
+        return turned(x, context)
 
 
 class Turned:
@@ -72,7 +72,7 @@ class Turned:
         return self.turning.sample(n, self.context, generator)
 
 
-def _turned(x: Tensor, angle: Tensor) -> Tensor:
+def turned(x: Tensor, angle: Tensor) -> Tensor:
     """Points (..., 2) turned about the origin by angles (..., 1)."""
     c, s = angle[..., 0].cos(), angle[..., 0].sin()
     return torch.stack((c * x[..., 0] - s * x[..., 1], s * x[..., 0] + c * x[..., 1]), dim=-1)
