@@ -15,8 +15,8 @@ GROUND = {"errors", "rng", "files", "processes", "signals"}
 # arrows run down: a room may import those named here, and a file its neighbours in the room
 ARROWS: dict[str, set[str]] = {
     "__init__": {"export", "flows"},
-    "__main__": {"commands"},
-    "report": {"commands"},
+    "__main__": {"commands", *GROUND},
+    "report": {"__main__"},
     "commands": {"experiment", "painter", "plots", "runs", "config", "parts", *GROUND},
     "experiment": {
         *("trainer", "callbacks", "logger", "runs", "export", "config", "parts", "training"),

@@ -28,6 +28,7 @@ from flowlab.experiment import train
 from flowlab.flows import FLOWS
 from flowlab.parts import check_parts
 from flowlab.runs.resume import check_resume
+from flowlab.targets import TARGETS
 
 THEIRS = "lightning.pytorch.callbacks"
 
@@ -431,3 +432,8 @@ def test_a_flow_has_each_default_once(name: str) -> None:
 def test_the_sweep_of_families_has_them_all() -> None:
     preset = OmegaConf.load(ROOT / "conf" / "sweep" / "families.yaml")
     assert preset.hydra.sweeper.params.flow.split(",") == list(FLOWS)
+
+
+def test_the_sweep_of_targets_has_them_all() -> None:
+    preset = OmegaConf.load(ROOT / "conf" / "sweep" / "targets.yaml")
+    assert preset.hydra.sweeper.params["data.target"].split(",") == list(TARGETS)

@@ -613,6 +613,22 @@ def test_the_overview_shows_cells_by_data_sets(families: Path) -> None:
         np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-7)
 
 
+def test_the_overview_of_one_flow_has_the_data_sets_in_lines(tmp_path: Path) -> None:
+    names = list(TARGETS)[:10]
+    for name in names:
+        fabricate(tmp_path / name, f"data.target={name}")
+    rankings = rank(collect([tmp_path])[0])
+    ((_, figure),) = overview(across(rankings), rankings)
+    rows = np.reshape(figure.axes, (4, 8))
+    assert [ax.get_ylabel() for ax in rows[:, 0]] == ["truth", "learned"] * 2
+    titles = [ax.get_title() for row in rows[::2] for ax in row]
+    assert titles == [*sorted(names), *[""] * 6]
+    for row in rows[1::2]:
+        assert {ax.get_title() for ax in row} - {""} == {"KL 0.100"}
+        assert all(ax.title.get_fontweight() == "normal" for ax in row)
+    assert [ax.axison for ax in rows[3]] == [True] * 2 + [False] * 6
+
+
 def test_the_overview_is_of_planes(tmp_path: Path) -> None:
     for flow in ("coupling", "planar"):
         family(tmp_path, flow, "bimodal", [1.0])

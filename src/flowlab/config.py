@@ -41,6 +41,10 @@ _names: Rule = (
 )
 
 
+def _is_module(name: Any) -> bool:
+    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
+
+
 def _optional(rule: Rule) -> Rule:
     allows, allowed = rule
     return lambda v: v is None or allows(v), f"{allowed} or null"
@@ -53,6 +57,10 @@ RULES: dict[str, Rule] = {
     "seed": _whole(0),
     "replicates": _whole(1),
     "compile": _one_of(True, False),
+    "extensions": (
+        lambda v: isinstance(v, ListConfig) and all(map(_is_module, v)),
+        "a list of modules, as [my_flow]",
+    ),
     "data.num_*": _whole(1),
     "data.batch_size": _whole(1),
     "data.dim": _optional(_whole(1)),
@@ -127,8 +135,10 @@ TABLE_RULES: dict[str, Rule] = {
     "data.noise": (lambda v: v is None or v == {}, "widths for columns, as {rooms: 1}"),
     "data.noise.*": _positive,
 }
-INCIDENTAL = ("ckpt_path", "run_dir", "hydra.")  # where a run is, not what it is
+# where a run is, and where its parts are found, not what it is
+INCIDENTAL = ("ckpt_path", "run_dir", "hydra.", "extensions")
 ROOT = {key.partition(".")[0] for key in RULES} | {"objective", "ckpt_path", "run_dir"}
+OPTIONAL = {"callbacks", "extensions", "num_flows", "num_hidden"}
 
 
 def flatten(container: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -179,7 +189,7 @@ def check_keys(cfg: DictConfig) -> None:
 
     A key of one's own is welcome at the root if another value is taken from it.
     """
-    if missing := ROOT - {"callbacks"} - cfg.keys():
+    if missing := ROOT - OPTIONAL - cfg.keys():
         raise ConfigError(f"{', '.join(sorted(missing))}: missing; a run needs one")
     for group in {pattern.partition(".")[0] for pattern in RULES if "." in pattern} & cfg.keys():
         if not isinstance(cfg[group], DictConfig):

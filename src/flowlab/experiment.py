@@ -13,9 +13,10 @@ from flowlab import export, processes
 from flowlab.callbacks.picture import Picture
 from flowlab.config import validate
 from flowlab.data import Data
+from flowlab.errors import DataError
 from flowlab.flows import Flow, build_flow
 from flowlab.logger import RunLogger
-from flowlab.parts import check_parts
+from flowlab.parts import check_parts, import_extensions
 from flowlab.rng import generator
 from flowlab.runs.life import Metrics, Run, open_run
 from flowlab.runs.resume import check_facts, check_resume, identity, run_config
@@ -37,6 +38,7 @@ def train(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
     "__main__":`, for the process that draws imports the script.
     """
     validate(cfg)
+    import_extensions(cfg.get("extensions") or ())
     check_resume(cfg)
     check_parts(cfg)
     return train_checked(cfg, callbacks)
@@ -89,11 +91,19 @@ def _logger(cfg: DictConfig, run: Run) -> Any:
 
 
 def _data(cfg: DictConfig, seeds: Sequence[int]) -> list[Data]:
-    """The data set of each seed, or the one of the data's own seed."""
+    """The data set of each seed, or the one of the data's own seed.
+
+    Raises DataError for a function of the user's own that gives something else.
+    """
     make = {key: value for key, value in cfg.data.items() if key not in ("batch_size", "seed")}
     own = seeds if cfg.data.seed is None else [cfg.data.seed]
     # called here and not by Hydra, which would wrap its errors in one of its own
-    return [instantiate(make, seed=seed, _partial_=True)() for seed in own]
+    sets = [instantiate(make, seed=seed, _partial_=True)() for seed in own]
+    for data in sets:
+        if not isinstance(data, Data):
+            got = f"data._target_={cfg.data._target_}: returned {type(data).__name__}"
+            raise DataError(f"{got}; expected flowlab.data.Data")
+    return sets
 
 
 def _initial_flow(cfg: DictConfig, data: Data, seed: int) -> Flow:

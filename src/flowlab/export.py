@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from flowlab.errors import ModelFileError
 from flowlab.files import write_whole
-from flowlab.flows import Flow, build_flow
+from flowlab.flows import FLOWS, Flow, build_flow
 
 FORMAT = 1
 MAX_SIZE = 2**20  # of any option that is a whole number: dimensions, units
@@ -30,6 +31,8 @@ def save(flow: Flow, path: str | Path) -> None:
         raise ValueError("can save flows of build_flow, in float32 or float64 throughout")
     tensors = {name: tensor.contiguous().cpu() for name, tensor in flow.state_dict().items()}
     content = {"format": FORMAT, "flow": flow.config, "sha256": digest(flow.config, tensors)}
+    if (module := FLOWS[flow.config["name"]].__module__).partition(".")[0] != "flowlab":
+        content["module"] = module  # for people to read: `load` imports nothing
     write_whole(Path(path), to_bytes(tensors, {"flowlab": json.dumps(content)}))
 
 
@@ -45,7 +48,7 @@ def digest(config: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 def load(path: str | Path) -> Flow:
     """Load a flow from a run directory or a flow.safetensors file, on the CPU.
 
-    The file can name nothing but a flow of the closed table `FLOWS` and plain numbers for it. Its
+    The file can name nothing but a flow of the table `FLOWS` and plain numbers for it. Its
     table of tensors is compared with what the configuration implies before any is read.
 
     Raises FileNotFoundError, or ModelFileError (a ValueError) if it is no flow or damaged.
@@ -85,14 +88,29 @@ def _config(metadata: dict[str, str] | None) -> tuple[dict[str, Any], str]:
         raise ValueError("no flow configuration in its metadata")
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']!r}; this version reads {FORMAT}")
-    if content.keys() != {"format", "flow", "sha256"} or not isinstance(content["flow"], dict):
+    needed = content.keys() - {"module"}
+    if needed != {"format", "flow", "sha256"} or not isinstance(content["flow"], dict):
         raise ValueError("its flow configuration is not a table of the kind that flowlab writes")
+    if "module" in content:
+        _check_module(content["module"], content["flow"].get("name"))
     for key, value in content["flow"].items():
         for number in value if isinstance(value, list) else [value]:
             most = MAX_LAYERS if key == "num_flows" else MAX_SIZE
             if isinstance(number, int) and abs(number) > most:
                 raise ValueError(f"{key}={value} is more than flowlab builds, {most}")
     return content["flow"], content["sha256"]
+
+
+def _check_module(module: Any, name: Any) -> None:
+    """Say which module to import for a flow of the user's own, unless it has been."""
+    if not isinstance(module, str) or not re.fullmatch(r"[\w.]{1,100}", module):
+        raise ValueError("the module of its flow has no name that a module can have")
+    recipe = FLOWS.get(name) if isinstance(name, str) else None
+    if recipe is None or recipe.__module__.partition(".")[0] == "flowlab":
+        raise ValueError(
+            f"its flow {str(name)[:100]!r} is none of flowlab's but of {module}; if you trust that "
+            f"module import it first, from a shell by the word extensions=[{module}]"
+        )
 
 
 def _check_tensors(file: Any, config: dict[str, Any]) -> torch.dtype:

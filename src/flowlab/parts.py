@@ -1,8 +1,10 @@
 """The check of what only the parts of a run know: their keys, the targets, the flow's options."""
 
+import importlib
 import inspect
 import os
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,6 +20,21 @@ from flowlab.targets import build_target
 MONITOR = "LearningRateMonitor"  # the callback of Lightning's that does here what it says
 OWN = {"data": ["batch_size"], "trainer": ["patience"]}  # the loop's
 PARTIAL = ("optimizer", "schedule")
+
+
+def import_extensions(modules: Iterable[str]) -> None:
+    """Import modules of the user's own, for what they add to `FLOWS`, `TARGETS` or `CONDITIONAL`.
+
+    Raises ConfigError for one that is not there, and with what goes wrong in it.
+    """
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever the module does
+            reason = f"{type(error).__name__}: {error}"
+            if isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]:
+                reason = "no such module, neither installed nor in the working directory"
+            raise ConfigError(f"extensions=[{name}]: {reason}") from error
 
 
 def check_parts(cfg: DictConfig) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 
-from flowlab.commands.report import main
+from flowlab.__main__ import main
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(["report", *sys.argv[1:]])

@@ -59,7 +59,7 @@ def check_sweep(config: DictConfig) -> None:
 
     Raises ConfigError, naming the cell, and for a sweep that would write outside its directory.
     """
-    from flowlab.parts import check_parts
+    from flowlab.parts import check_parts, import_extensions
     from flowlab.runs.resume import check_resume
 
     loader, folder = GlobalHydra.instance().config_loader(), Path(config.hydra.sweep.dir).resolve()
@@ -79,6 +79,7 @@ def check_sweep(config: DictConfig) -> None:
             if holds_run(run_dir):
                 cell.ckpt_path = str(run_dir)
             validate(cell)
+            import_extensions(cell.get("extensions") or ())
             check_resume(cell)
             check_parts(cell)
             if processes.count(cell) > 1:

@@ -1,6 +1,7 @@
 """What `python train.py` does around Hydra: check first, help fast, one line for a mistake."""
 
 import gc
+import itertools
 import logging
 import os
 import re
@@ -30,6 +31,7 @@ from flowlab.errors import ConfigError, Finished, FlowlabError
 from flowlab.runs.directory import claim
 
 USER_ERRORS = (FlowlabError, HydraException, OmegaConfBaseException)
+OWN_CONF = ("--config-dir", "-cd")  # Hydra's flags for a folder of the user's
 NO_NAME = "Config group override must be"  # Hydra's ValueError for group=null
 
 
@@ -40,9 +42,10 @@ FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")  # as the user has it
 
 def main(conf: Path) -> None:
     """Train as the command line says, with the configurations in the folder `conf`."""
+    sys.path.append(str(Path.cwd()))  # for data and extensions, after all that is installed
     with processes.taking_part(), one_line_errors(conf):
         if {"-h", "--help"} & set(sys.argv):
-            print_help(conf, [word for word in sys.argv[1:] if not word.startswith("-")])
+            print_help(conf, _overrides(sys.argv[1:]))
         else:
             sys.argv += [VALIDATE, *processes.words()]
             hydra.main(version_base="1.3", config_path=str(conf), config_name="train")(_task)()
@@ -68,9 +71,10 @@ class Validate(Callback):
                 from flowlab import painter
 
                 painter.start()  # its imports run beside those of the next line
-            from flowlab.parts import check_parts
+            from flowlab.parts import check_parts, import_extensions
             from flowlab.runs.resume import check_resume
 
+            import_extensions(config.get("extensions") or ())
             check_resume(config)
             check_parts(config)
             if anew:
@@ -164,9 +168,9 @@ def explain(error: BaseException, conf: Path) -> str:
         group, choice = match[1], match[2]
         if group.startswith("hydra/"):
             return f'{group}={choice}: not installed; try pip install -e ".[sweep]"'
-        return f"{group}={choice}: no such choice; available: {', '.join(_choices(conf / group))}"
+        return f"{group}={choice}: no such choice; available: {', '.join(_choices(conf, group))}"
     if text.startswith(NO_NAME):
-        groups = "|".join(path.name for path in conf.iterdir() if path.is_dir())
+        groups = "|".join(_groups(conf))
         words = [word for word in sys.argv if re.match(f"({groups})=", word)]
         return f"{' '.join(words)}: expected a choice; ~group leaves a group out"
     if match := re.match(r"Error parsing override '([^']*)'", text):
@@ -181,15 +185,34 @@ def print_help(conf: Path, overrides: list[str]) -> None:
     print("  python train.py -m num_flows=2,4,8      one run for each value")
     print("  python train.py experiment=fast         a preset")
     print("  python train.py --hydra-help            flags of the command line\n\nGroups:")
-    for group in sorted(path for path in conf.iterdir() if path.is_dir()):
-        print(f"  {group.name}={'|'.join(_choices(group))}")
+    for group in _groups(conf):
+        print(f"  {group}={'|'.join(_choices(conf, group))}")
     print(f"\nKeys, with their values:\n\n{OmegaConf.to_yaml(_compose(conf, overrides))}", end="")
 
 
-def _choices(group: Path) -> list[str]:
-    return sorted(path.stem for path in group.glob("*.yaml"))
+def _groups(conf: Path) -> list[str]:
+    return sorted({path.name for folder in _folders(conf) for path in folder.glob("*/")})
+
+
+def _choices(conf: Path, group: str) -> list[str]:
+    return sorted({p.stem for folder in _folders(conf) for p in (folder / group).glob("*.yaml")})
+
+
+def _folders(conf: Path) -> list[Path]:
+    """Where configurations are: in `conf`, and in the folder that --config-dir names."""
+    words = [part for word in sys.argv for part in word.split("=", 1)]
+    return [conf, *(Path(b).resolve() for a, b in itertools.pairwise(words) if a in OWN_CONF)]
+
+
+def _overrides(words: Sequence[str]) -> list[str]:
+    """The words without flags and the folder that one of them is followed by."""
+    before = ["", *words[:-1]]
+    return [
+        w for b, w in zip(before, words, strict=True) if not w.startswith("-") and b not in OWN_CONF
+    ]
 
 
 def _compose(conf: Path, overrides: Sequence[str] = ()) -> DictConfig:
+    own = ",".join("'file://" + str(p).replace("'", r"\'") + "'" for p in _folders(conf)[1:])
     with initialize_config_dir(str(conf), version_base="1.3"):
-        return compose("train", list(overrides))
+        return compose("train", [*overrides, *([f"hydra.searchpath=[{own}]"] if own else [])])

@@ -57,7 +57,8 @@ class Data:
     @property
     def extent(self) -> float:
         """Half the side of the square around the origin that pictures show."""
-        return 1.1 * float(self.val.x.abs().max()) if self.truth is None else self.truth.extent
+        known: float | None = getattr(self.truth, "extent", None)
+        return known or 1.1 * float(self.val.x.abs().max())
 
 
 def dequantized(x: Tensor, width: Tensor, share: Tensor) -> Tensor:

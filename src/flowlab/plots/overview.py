@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 PIXELS = 100  # along a side of a panel
 SIDE = 1.6  # inches
+ACROSS = 8  # data sets beside each other; those after them are below
 
 
 class Panel(NamedTuple):
@@ -43,15 +46,19 @@ def overview(
 ) -> Iterator[tuple[str, Figure]]:
     """Name and figure of small multiples: cells, in this order, by the data sets in the plane.
 
-    There is none of fewer than two of these.
+    There is none of fewer than two of these. Where nothing but the data differs, which leaves no
+    order, each has its only cell.
     """
-    shown = order[:MULTIPLES]
+    alone = not any(ranking.axes for ranking in rankings)
+    shown = [()] if alone else order[:MULTIPLES]
     columns = [c for ranking in rankings if (c := _column(shown, ranking)) is not None]
     if shown and len(columns) > 1:
-        figure = _multiples(columns, [_label(rankings[0].axes, values) for values in shown])
+        labels = [_label(rankings[0].axes, values) or "learned" for values in shown]
+        figure = _multiples(columns, labels)
         few = f"the best {len(shown)} of {len(order)}" if len(order) > len(shown) else "all"
         said = "numbers are of the flow shown; bold: best by val/nll"
-        figure.suptitle(f"learned densities, {few} by mean rank,\n{said}", fontsize=10)
+        if not alone:
+            figure.suptitle(f"learned densities, {few} by mean rank,\n{said}", fontsize=10)
         yield "overview", figure
 
 
@@ -84,7 +91,8 @@ def _column(order: Sequence[tuple[str, ...]], ranking: Ranking) -> Column | None
                 density = on_grid(flow.log_prob(points.to(flow.base.loc)))
             _, value = exported(cell, ranking.measure)
             title = f"{LABELS[ranking.measure].split()[1]} {value:.3f}"
-            panels.append(Panel(density, title, cell is ranking.cells[0]))
+            best = cell is ranking.cells[0] and len(order) > 1
+            panels.append(Panel(density, title, best))
         else:
             panels.append(Panel(None))
     truth = Panel(on_grid(target.log_prob(points)) if target else None)
@@ -102,11 +110,16 @@ def _multiples(columns: Sequence[Column], labels: Sequence[str]) -> Figure:
     """A row for each label below one of the truth, if any is known; a colour scale a column."""
     known = any(column.truth.density is not None for column in columns)
     labels = ["truth", *labels] if known else labels
-    figure = empty_figure(1.4 + SIDE * len(columns), 1.0 + (SIDE + 0.2) * len(labels))
-    grid = figure.subplots(len(labels), len(columns), squeeze=False)
-    for label, ax in zip(labels, grid[:, 0], strict=True):
+    width, blocks = min(len(columns), ACROSS), math.ceil(len(columns) / ACROSS)
+    rows = blocks * len(labels)
+    figure = empty_figure(1.4 + SIDE * width, 1.0 + (SIDE + 0.2) * rows)
+    grid = figure.subplots(rows, width, squeeze=False)
+    for label, ax in zip(blocks * list(labels), grid[:, 0], strict=True):
         ax.set_ylabel(label, rotation=0, ha="right", va="center")
-    for column, axes in zip(columns, grid.T, strict=True):
+    places = [axes for block in np.split(grid, blocks) for axes in block.T]
+    for ax in itertools.chain(*places[len(columns) :]):
+        ax.axis("off")
+    for column, axes in zip(columns, places, strict=False):
         panels = [column.truth, *column.cells] if known else column.cells
         drawn = [panel.density for panel in panels if panel.density is not None]
         top = np.median([np.nanmax(density) for density in drawn])  # one with a spike hides none

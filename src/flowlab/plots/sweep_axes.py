@@ -22,8 +22,9 @@ def extent_of(target: str, flow: Any) -> float:
 
     from flowlab.targets import TARGETS
 
-    if target in TARGETS:
-        return TARGETS[target]().extent
+    known: float | None = getattr(TARGETS[target](), "extent", None) if target in TARGETS else None
+    if known is not None:
+        return known
     samples = flow.sample(2000, generator=torch.Generator().manual_seed(0))
     return 1.1 * float(samples.abs().max())
 

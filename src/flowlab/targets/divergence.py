@@ -30,9 +30,12 @@ class Divergence(NamedTuple):
 def kl_divergence(p: Target, log_q: LogProb, draw: Callable[[int], Tensor]) -> Divergence:
     """KL(p || q) = E_p[log p(x) - log q(x)], by quadrature up to the plane, by sampling beyond.
 
+    So it is too where a target of the user's own does not say its extent.
+
     log_q takes points (N, D) to log-densities in nats, (N,); draw(n) gives n fresh points of p.
     """
-    return by_quadrature(p, log_q) if p.dim <= 2 else by_sampling(p, log_q, draw)
+    on_a_grid = p.dim <= 2 and (hasattr(p, "extent") or hasattr(p, "quadrature"))
+    return by_quadrature(p, log_q) if on_a_grid else by_sampling(p, log_q, draw)
 
 
 def conditional_kl_divergence(

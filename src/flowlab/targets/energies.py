@@ -92,8 +92,7 @@ class U1(Energy):
 
     def potential(self, x: Tensor) -> Tensor:
         sides = -0.5 * ((x[..., :1] - x.new_tensor([2.0, -2.0])) / 0.6).square()
-        ring = (torch.linalg.vector_norm(x, dim=-1) - 2) / 0.4
-        return 0.5 * ring.square() - torch.logsumexp(sides, dim=-1)
+        return 0.5 * ((_radius(x) - 2) / 0.4).square() - torch.logsumexp(sides, dim=-1)
 
     def propose(self, n: int, generator: Generator | None) -> Tensor:
         """The two sides as they are, and in x_2 flat up to the ring's radius."""
@@ -102,10 +101,8 @@ class U1(Energy):
         return torch.stack((first, flat(n, 2.0, 0.4, generator)), dim=-1)
 
     def excess(self, x: Tensor) -> Tensor:
-        ring = torch.linalg.vector_norm(x, dim=-1) - 2
-        flattened = outside(x[..., 1], 2.0)
-        more = (ring.square() - flattened.square()) / 0.4**2
-        return 0.5 * more + outside(x, BOX).square().sum(-1)
+        more = (_radius(x) - 2).square() - outside(x[..., 1], 2.0).square()
+        return 0.5 * more / 0.4**2 + outside(x, BOX).square().sum(-1)
 
 
 class Bands(Energy):
@@ -199,6 +196,11 @@ def flat(n: int, half: float, deviation: float, generator: Generator | None) -> 
     inside = half * (2 * torch.rand(n, generator=generator) - 1)
     tail = half + deviation * torch.randn(n, generator=generator).abs()
     return torch.where(is_beyond, torch.copysign(tail, inside), inside)
+
+
+def _radius(x: Tensor) -> Tensor:
+    radius: Tensor = torch.linalg.vector_norm(x, dim=-1)
+    return radius
 
 
 def _wave(first: Tensor) -> Tensor:

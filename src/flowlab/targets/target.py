@@ -8,8 +8,9 @@ from torch import Generator, Tensor
 class Target(Protocol):
     """A density to learn: what the data, the metrics and the pictures need of it.
 
-    Pictures also mark its `modes`, (M, D), if it has any. One that no even grid over its extent can
-    resolve has a `quadrature(cells)` of its own: points (N, D) and weights (N,) for its means.
+    Pictures also mark its `modes`, (M, D), if it has any; without an `extent` they show what
+    held-out points span, and its KL is by sampling. One that no even grid over its extent resolves
+    has a `quadrature(cells)` of its own: points (N, D) and weights (N,) for its means.
     """
 
     dim: int
