@@ -123,6 +123,8 @@ def safetensors() -> Iterator[bytes]:
         *({**good, "flow": {**flow.config, "context": n}} for n in (10**6, 10**9, -1, "1")),
         *({**good, "flow": {**flow.config, "bound": x}} for x in (float("nan"), float("inf"), "1")),
         {**good, "_target_": "os.system"},
+        *({**good, "module": name} for name in ("antigravity", "os.system", "../x", 1, None, [])),
+        {**good, "flow": {**flow.config, "name": "this"}, "module": "this"},
         {**good, "format": 2},
         {**good, "format": "1"},
         {**good, "sha256": ["0"]},

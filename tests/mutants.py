@@ -41,6 +41,7 @@ TARGETS, SCHEDULES = "src/flowlab/targets/bimodal.py", "src/flowlab/training/sch
 REPLICATES = "src/flowlab/training/replicates.py"
 CALLBACKS, TABLE = "src/flowlab/callbacks", "src/flowlab/plots/table.py"
 TURNING = "src/flowlab/targets/turning.py"
+ENERGIES, SHEARED = "src/flowlab/targets/energies.py", "src/flowlab/targets/sheared.py"
 CHECKERBOARD = "src/flowlab/targets/checkerboard.py"
 EIGHT = "src/flowlab/targets/eight_gaussians.py"
 FILES, RESUME = "src/flowlab/files.py", "src/flowlab/runs/resume.py"
@@ -688,6 +689,35 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "data: samples with a variance of 0.202": Mutant(
         "test_targets.py", ((TARGETS, "math.sqrt(self.variance) * noise", "0.202**0.5 * noise"),)
+    ),
+    "targets: the energies keep all that is proposed": Mutant(
+        "test_targets.py -k spread",
+        ((ENERGIES, "(-self.excess(x)).exp()", "(-0 * self.excess(x)).exp()"),),
+    ),
+    "targets: bands are equally likely, however wide": Mutant(
+        "test_targets.py -k spread",
+        ((ENERGIES, "(deviations / deviations.sum())", "torch.full_like(deviations, 0.5)"),),
+    ),
+    "targets: a sheared density without its log-det": Mutant(
+        "test_targets.py -k integrates",
+        ((SHEARED, "* log_scale.squeeze(-1)\n", "* 0 * log_scale.squeeze(-1)\n"),),
+    ),
+    "targets: an even grid for the funnel": Mutant(
+        "test_targets.py -k sees_all", ((DIVERGENCE, "own(cells) if own", "own(cells) if not p"),)
+    ),
+    "extensions: the working directory first": Mutant(
+        "test_extensions.py -k comes_last",
+        ((COMMAND_LINE, "sys.path.append(", "sys.path.insert(0, "),),
+    ),
+    "extensions: a file's module is imported": Mutant(
+        "test_extensions.py -k imports_nothing",
+        (
+            (
+                EXPORT,
+                "    recipe = FLOWS.get(name) if isinstance",
+                "    __import__(str(module))\n    recipe = FLOWS.get(name) if isinstance",
+            ),
+        ),
     ),
     "targets: a checkerboard of the other colour": Mutant(
         "test_targets.py -k checkerboard", ((CHECKERBOARD, "% 2 == 0)", "% 2 == 1)"),)

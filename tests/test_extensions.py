@@ -143,7 +143,7 @@ def test_a_flow_and_a_target_of_ones_own_from_an_empty_folder(folder: Path, shel
     nosuch = shell("-m", "flowlab", "report", "sweep", "extensions=[nosuch]")
     assert (nosuch.returncode, nosuch.stderr.count("\n")) == (2, 1)
     assert "extensions=[nosuch]: no such module" in nosuch.stderr
-    again = shell(*own, *words, "flow=scale", f"hydra.run.dir={run}", f"ckpt_path={run}")
+    again = shell(*own, *words, "flow=scale", f"hydra.run.dir='{run}'", f"ckpt_path='{run}'")
     assert "nothing to do" in again.stdout
     lines = f"import my_flow; from flowlab import load; print(load({str(run)!r}).sample(3).shape)"
     assert shell("-c", lines).stdout == "torch.Size([3, 2])\n"

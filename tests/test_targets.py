@@ -68,7 +68,7 @@ def test_its_middle_and_its_surroundings_fit_into_the_pictures(name: str) -> Non
     target = TARGETS[name]()
     samples = target.sample(10_000, torch.Generator().manual_seed(5))
     outside = (samples.abs().amax(-1) > target.extent).float().mean()
-    assert outside <= {"funnel": 0.1, "crescent": 0.01, "sine": 1e-3}.get(name, 0)
+    assert outside <= {"funnel": 0.1, "crescent": 0.01, "sine": 2e-3}.get(name, 0)
     assert samples.abs().max() > 0.6 * target.extent
     for mode in getattr(target, "modes", ()):
         assert target.log_prob(mode) > target.log_prob(mode + 0.1)
@@ -226,8 +226,8 @@ def test_of_any_dimension_densities_are_the_ones_that_they_say() -> None:
     gaussian = stats.multivariate_normal(np.zeros(4), 0.2 * np.eye(4) + 0.8).logpdf(x)
     diagonal = np.array([1, -1, 1, -1])
     parts = [
-        weight * stats.multivariate_normal(place * diagonal, 0.25 * np.eye(4)).pdf(x)
-        for weight, place in ((0.5, -2.5), (0.3, 0), (0.2, 2.5))
+        weight * stats.multivariate_normal(place * diagonal, 0.16 * np.eye(4)).pdf(x)
+        for weight, place in ((0.5, -2), (0.3, 0), (0.2, 2))
     ]
     scale = np.exp(x[:, :1] / 2)
     funnel = stats.norm(0, 3).logpdf(x[:, 0]) + stats.norm(0, scale).logpdf(x[:, 1:]).sum(1)

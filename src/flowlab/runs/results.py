@@ -108,7 +108,7 @@ def collect(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
                 load(folder)  # raises where the pictures would
             runs.append(Run(folder, int(config.get("seed", 0)), settings_of(config), metrics))
         except Exception as error:  # whatever a stranger's folder trips over
-            left_out.append(f"{folder}: {' '.join(str(error).split())[:100]}")
+            left_out.append(f"{folder}: {' '.join(str(error).split())[:300]}")
     later = _later(runs)
     left_out += [f"{f}: went on in {run.folder}" for f, run in later.items()]
     return [run for run in runs if run.folder not in later], left_out

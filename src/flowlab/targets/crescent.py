@@ -17,7 +17,7 @@ class Crescent(Sheared):
     Metropolis algorithm", Computational Statistics 14, 1999, for the bend.
     """
 
-    extent = 5.0
+    extent = 4.0
     deviation = 1.2
     mean_log_scale = math.log(0.4)
 

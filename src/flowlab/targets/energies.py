@@ -88,7 +88,7 @@ class U1(Energy):
     1.8775
     """
 
-    extent = 4.5
+    extent = 4.0
 
     def potential(self, x: Tensor) -> Tensor:
         sides = -0.5 * ((x[..., :1] - x.new_tensor([2.0, -2.0])) / 0.6).square()
@@ -111,7 +111,7 @@ class Bands(Energy):
     U(x) = -log sum_j exp(-1/2 ((x_2 - m_j(x_1)) / s_j)^2)
     """
 
-    extent = 9.0  # the bands end in the soft box
+    extent = 10.0  # the bands end in the soft box
     deviations: tuple[float, ...]
 
     @abstractmethod

@@ -19,7 +19,7 @@ class Funnel(Sheared):
     torch.Size([3, 10])
     """
 
-    extent = 9.0
+    extent = 8.0
     deviation = 3.0
     mean_log_scale = 0.0
 

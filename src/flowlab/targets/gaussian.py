@@ -17,7 +17,7 @@ class Gaussian:
     1.418939
     """
 
-    extent = 5.0
+    extent = 6.0
     correlation = 0.8
 
     def __init__(self, dim: int = 2):

@@ -8,16 +8,16 @@ from torch import Generator, Tensor
 
 
 class Mixture:
-    """Gaussian modes of weights 0.5, 0.3 and 0.2 on a diagonal, each with a deviation of 0.5.
+    """Gaussian modes of weights 0.5, 0.3 and 0.2 on a diagonal, each with a deviation of 0.4.
 
-    p(x) = sum of w_k N(x; t_k d, 0.5^2 I),  t = -2.5, 0, 2.5,  d = (1, -1, 1, -1, ...)
+    p(x) = sum of w_k N(x; t_k d, 0.4^2 I),  t = -2, 0, 2,  d = (1, -1, 1, -1, ...)
 
     >>> Mixture(3).modes[0]
-    tensor([-2.5000,  2.5000, -2.5000])
+    tensor([-2.,  2., -2.])
     """
 
-    extent = 5.0
-    places, weights, deviation = (-2.5, 0.0, 2.5), (0.5, 0.3, 0.2), 0.5
+    extent = 4.0
+    places, weights, deviation = (-2.0, 0.0, 2.0), (0.5, 0.3, 0.2), 0.4
 
     def __init__(self, dim: int = 2):
         self.dim = dim

@@ -17,7 +17,7 @@ class Sine(Sheared):
     1.633904
     """
 
-    extent = 5.0
+    extent = 4.0
     deviation = 1.2
     mean_log_scale = math.log(0.25)
 
