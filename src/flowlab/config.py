@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from flowlab import processes
 from flowlab.errors import ConfigError
@@ -36,7 +36,7 @@ _share: Rule = (
 
 
 _names: Rule = (
-    lambda v: isinstance(v, ListConfig) and 0 < len(v) <= 8 and len(set(map(str, v))) == len(v),
+    lambda v: isinstance(v, list) and 0 < len(v) <= 8 and len(set(map(str, v))) == len(v),
     "one to eight names of columns, as in [a,b],",
 )
 
@@ -58,7 +58,7 @@ RULES: dict[str, Rule] = {
     "replicates": _whole(1),
     "compile": _one_of(True, False),
     "extensions": (
-        lambda v: isinstance(v, ListConfig) and all(map(_is_module, v)),
+        lambda v: isinstance(v, list) and all(map(_is_module, v)),
         "a list of modules, as [my_flow]",
     ),
     "data.num_*": _whole(1),
@@ -167,6 +167,7 @@ def validate(cfg: DictConfig) -> None:
             value = values[key]  # of a column too, whose name may be no key of OmegaConf's
             if "${" in str(value):
                 value = OmegaConf.select(cfg, key)
+                value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
             if not allows(value):
                 got = "null" if value is None else value
                 raise ConfigError(f"{key}={got}: expected {allowed}")
