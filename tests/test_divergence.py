@@ -109,7 +109,7 @@ def test_grids_are_refined_until_two_agree() -> None:
         return standard_normal(x) + torch.cos(2 * math.pi * 20 * x).sum(-1)
 
     found = by_quadrature(p, rippled)
-    assert cells == [20, 30, 30, 40]
+    assert cells == [20, 30, 40]
     exact = kl(p, standard_normal, no_points).kl  # the ripple's mean under p is e^-1263
     torch.testing.assert_close(found.kl, exact, atol=1e-4, rtol=0)
 

@@ -65,8 +65,8 @@ def by_quadrature(p: Target, log_q: LogProb) -> Divergence:
     at all multiples of 0.1: there a density that jumps has to do so. The error is the difference of
     the last two grids, and the mass of p that the last one misses.
     """
-    for coarse, fine in itertools.pairwise(CELLS):
-        first, second = _on_a_grid(p, log_q, coarse), _on_a_grid(p, log_q, fine)
+    grids = (_on_a_grid(p, log_q, cells) for cells in CELLS)
+    for first, second in itertools.pairwise(grids):
         error = (second.kl - first.kl).abs() + second.error
         if error < TOLERANCE:
             break
