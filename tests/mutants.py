@@ -342,7 +342,14 @@ MUTANTS: dict[str, Mutant] = {
         ((TRANSFORM, "self.transform.inverse(x, context)", "self.transform(x, context)"),),
     ),
     "solvers: Inverse negates the log-det": Mutant(
-        SOLVER_TESTS, ((TRANSFORM, "return value, log_det", "return value, -log_det"),)
+        SOLVER_TESTS,
+        (
+            (
+                TRANSFORM,
+                "return result\n\n    def layers",
+                "return result[0], -result[1]\n\n    def layers",
+            ),
+        ),
     ),
     "solvers: the log-det of the formula, not negated": Mutant(
         SOLVER_TESTS, ((TRANSFORM, "return x, -self(x", "return x, self(x"),)
@@ -452,7 +459,7 @@ MUTANTS: dict[str, Mutant] = {
         "test_ffjord.py -k autograd", ((FFJORD, "(trace * (1 - second.square()))", "trace"),)
     ),
     "ffjord: back in time without the minus": Mutant(
-        "test_ffjord.py -k scipy", ((FFJORD, "-1 / self.num_steps", "1 / self.num_steps"),)
+        "test_ffjord.py -k scipy", ((FFJORD, "-2 / (len(fields) - 1)", "2 / (len(fields) - 1)"),)
     ),
     "ffjord: back along the field in its old order": Mutant(
         "test_ffjord.py -k scipy", ((FFJORD, "_fields(context)[::-1]", "_fields(context)"),)
@@ -642,13 +649,16 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the test's figures
     "figures: the standard error of a point": Mutant(
-        "test_experiment.py -k metrics", ((OBJECTIVES, "/ len(test) ** 0.5", ""),)
+        "test_experiment.py -k metrics",
+        ((OBJECTIVES, '"test/nll_stderr": _stderr(test)', '"test/nll_stderr": test.std()'),),
     ),
     "figures: the entropy of the model": Mutant(
-        "test_divergence.py", ((DIVERGENCE, "mass = log_p.exp()", "mass = log_q(x).exp()"),)
+        "test_divergence.py",
+        ((DIVERGENCE, "(mass * (p.log_prob", "(log_q(x).exp() / cells**p.dim * (p.log_prob"),),
     ),
     "figures: the reverse divergence": Mutant(
-        "test_divergence.py", ((DIVERGENCE, "(log_p - log_q(x))", "(log_q(x) - log_p)"),)
+        "test_divergence.py",
+        ((DIVERGENCE, "(p.log_prob(x) - log_q(x))", "(log_q(x) - p.log_prob(x))"),),
     ),
     "figures: one grid": Mutant(
         "test_divergence.py", ((DIVERGENCE, "error < TOLERANCE", "error < math.inf"),)
@@ -662,7 +672,7 @@ MUTANTS: dict[str, Mutant] = {
     # data
     "data: replicates share the points of the first": Mutant(
         "test_replicates.py -k 'run_of_its_seed and words0'",
-        ((RUN, "seed=seed) for seed in own", "seed=own[0]) for seed in own"),),
+        ((RUN, "seed=seed, _partial_=True)", "seed=own[0], _partial_=True)"),),
     ),
     "data: replicates share the order of the first": Mutant(
         "test_data.py",
@@ -815,7 +825,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "files: a finished run with other settings": Mutant(
         "test_resume.py -k other_settings",
-        ((RESUME, "if max(finished, done) >= asked and others:", "if False:"),),
+        ((RESUME, "if max(finished, done) >= end and others:", "if False:"),),
     ),
     "files: a run trained to its end with other settings": Mutant(
         "test_resume.py -k other_settings",
@@ -1085,13 +1095,14 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the logger
     "logger: history from after the resume": Mutant(
-        "test_resume.py -k history_has", ((LOGGER, "else next_epoch)", "else next_epoch + 1)"),)
+        "test_resume.py -k history_has",
+        ((LOGGER, "else self.next_epoch\n", "else self.next_epoch + 1\n"),),
     ),
     "logger: the result of before taken along": Mutant(
         "test_resume.py -k history_has", ((LOGGER, "not path.name.endswith(RESULT)", "True"),)
     ),
     "objectives: contexts left at home": Mutant(
-        "test_experiment.py -k 'columns and 1-True'",
+        "test_experiment.py -k 'columns and True-2'",
         ((OBJECTIVES, "-flow.log_prob(x, context)", "-flow.log_prob(x, context.flip(0))"),),
     ),
     # the configuration and the command line
