@@ -108,7 +108,12 @@ def test_data_of_ones_own_from_an_empty_folder(folder: Path, shell: Shell) -> No
     assert metrics["status"] == "completed"
     assert "test/kl" not in metrics
     pictures = {path.stem.partition("-")[0] for path in (folder / "run" / "plots").iterdir()}
-    assert pictures == {"samples", "loss", "latents"}  # for the rest the plane, or the truth, lacks
+    assert pictures == {
+        "pairs",
+        "quantiles",
+        "loss",
+        "latents",
+    }  # for the rest the plane, or the truth, lacks
     again = shell(*words, "hydra.run.dir=run", "ckpt_path=run")
     assert "nothing to do" in again.stdout
     more = shell(*words, "hydra.run.dir=run", "ckpt_path=run", "trainer.max_epochs=3")

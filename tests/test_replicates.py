@@ -93,8 +93,10 @@ def test_one_replicate_that_runs_away_is_named(compose_config: Compose, tmp_path
 def test_the_replicate_that_went_wrong_is_named(what: str, index: int) -> None:
     flows = [build_flow("coupling", 2, bound=200.0) for _ in range(3)]
     data = DataModule([toy("bimodal", 1, 1, 1, seed) for seed in range(3)], 1, range(3))
-    rest: Any = {"optimizer": None, "schedule": None, "clip": None, "compile": False}
-    module = Training(flows, Likelihood(), data, seed=5, config={}, identity="", **rest)
+    rest: Any = {"optimizer": None, "schedule": None, "clip": None, "patience": None}
+    module = Training(
+        flows, Likelihood(), data, seed=5, config={}, identity="", compile=False, **rest
+    )
     stacked = module.replicates.stacked
     batch = torch.randn(3, 10, 2, generator=torch.Generator().manual_seed(0))
     last_biases = stacked[-1].data
