@@ -47,7 +47,7 @@ def run(command: list[str], *words: str, cwd: Path, **env: str) -> subprocess.Co
         env=os.environ | env,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 

@@ -106,7 +106,7 @@ def listening(cwd: Path) -> set[str]:
     return {r[1].partition(":")[0] for r in rows if r[3] == "0A" and f"socket:[{r[9]}]" in sockets}
 
 
-def end(process: Process, status: int, timeout: float = 100) -> tuple[str, str]:
+def end(process: Process, status: int, timeout: float = 300) -> tuple[str, str]:
     output, errors = process.communicate(timeout=timeout)
     assert process.returncode == status, errors
     return output, errors
@@ -153,7 +153,7 @@ def test_two_processes_give_the_curves_of_one_and_go_on(
 
     terminate = "+callbacks.terminate={_target_: test_distributed.Terminate}"
     cut = commands.start("trainer=ddp", *ODD, "hydra.run.dir=cut", terminate, by=TWO)
-    output, errors = cut.communicate(timeout=100)
+    output, errors = cut.communicate(timeout=300)
     assert output.count("interrupted; to go on, add ckpt_path=cut to the same command") == 1
     assert "exitcode  : 143" in errors
     assert metrics_of(tmp_path / "cut")["status"] == "interrupted"
@@ -195,7 +195,7 @@ def test_a_signal_to_the_command_stops_all_its_processes(
 
 
 def test_a_mistake_is_told_once(commands: Commands, tmp_path: Path) -> None:
-    output, errors = commands.start("seed=-1", "trainer=ddp", by=TWO).communicate(timeout=100)
+    output, errors = commands.start("seed=-1", "trainer=ddp", by=TWO).communicate(timeout=300)
     assert output == ""
     assert [line for line in errors.splitlines() if line.startswith(("error", "process"))] == [
         "error: seed=-1: expected a whole number of at least 0"
@@ -227,7 +227,7 @@ with processes.taking_part():
 """
     env = os.environ | ELASTIC | {"RANK": rank}
     command = [sys.executable, "-c", script]
-    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert (run.stdout, run.stderr) == ("", said)
 
 

@@ -137,7 +137,7 @@ def test_a_killed_sweep_goes_on_to_the_same_results(
 ) -> None:
     folder, _ = sweep
     process = commands.start(*GRID, "hydra.sweep.dir=grid")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while len(list(tmp_path.glob("grid/*/metrics.json"))) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -190,7 +190,7 @@ def test_a_preempted_job_is_queued_again_and_goes_on(
     """By the signal that Slurm sends; submitit's local jobs take the way of its Slurm jobs."""
     words = ("-m", "num_flows=2,3", *QUICK, "trainer.max_epochs=400", "hydra.sweep.dir=s")
     process = commands.start(*words, "hydra/launcher=submitit_local")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while len(list(tmp_path.glob("s/*/checkpoints/last.ckpt"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -224,7 +224,7 @@ def test_a_killed_search_goes_on_with_the_trials_that_are_missing(
     tmp_path: Path,
 ) -> None:
     process = commands.start(*SEARCH)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while len(finished := list(tmp_path.glob("s/*/metrics.json"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -272,7 +272,7 @@ def test_a_sweep_is_one_commands_at_a_time(
 ) -> None:
     words = ("-m", "seed=0,1", *QUICK, "hydra.sweep.dir=s")
     first = commands.start(*words, "trainer.max_epochs=100000")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while not list(tmp_path.glob("s/*/train.log")):
         assert time.monotonic() < deadline
         time.sleep(0.01)

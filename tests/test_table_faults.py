@@ -384,7 +384,7 @@ def test_a_fault_is_the_last_line_of_a_run(
 ) -> None:
     path = write(a=[1.0] * 200)
     words = [*train_command, "data=table", f"data.path={path}"]
-    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert run.returncode == DataError.exit_code
     assert run.stderr.startswith(f"error: data.path={path}: the same in all training rows")
     assert run.stderr.count("\n") == 1
