@@ -1019,7 +1019,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "pictures: latents through the wrong direction": Mutant(
         "test_pictures.py -k latents",
-        ((f"{CALLBACKS}/latents.py", "flow(*data.val", "flow.inverse(*data.val"),),
+        ((f"{CALLBACKS}/latents.py", "flow(*held_out", "flow.inverse(*held_out"),),
     ),
     "pictures: the loss curve from epoch 1": Mutant(
         "test_pictures.py -k loss_curve",

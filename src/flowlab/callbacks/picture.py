@@ -92,13 +92,15 @@ def samples_for(flow: Flow, points: Points) -> Tensor:
     return x
 
 
-def beside(flow: Flow, data: Data, most: int) -> tuple[Array, Array]:
-    """Samples for validation points, and these, (N, *shape) each.
-
-    At most so many, from all over the validation points, for these may have an order.
-    """
-    total = len(data.val.x)
+def some(points: Points, most: int) -> Points:
+    """At most so many points, from all over them, for they may have an order."""
+    total = len(points.x)
     index = torch.arange(num := min(most, total)) * total // num
-    held_out = data.val.map(lambda t: t[index])
+    return points.map(lambda t: t[index])
+
+
+def beside(flow: Flow, data: Data, most: int) -> tuple[Array, Array]:
+    """Samples for at most so many validation points, and these, (N, *shape) each."""
+    held_out = some(data.val, most)
     drawn = samples_for(flow, held_out)
     return drawn.cpu().double().numpy(), held_out.x.double().numpy()
