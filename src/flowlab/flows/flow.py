@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from flowlab.flows.transform import Transform
 from flowlab.flows.units import Units
 
-CHUNK = 65_536  # points
+CHUNK = 8192  # points that are taken at once: more leave the cache
 
 Progress = Callable[[Sequence[slice]], Iterable[slice]]
 
