@@ -75,6 +75,11 @@ class DataModule(pl.LightningDataModule):
         """How many points of each replicate are evaluated at once."""
         return max(1, EVAL_SIZE // len(self.order_seeds))
 
+    def some(self, num: int) -> tuple[Tensor, ...]:
+        """Chunks of the indices of at most `EVAL_SIZE` of so many points, from all over them."""
+        index = torch.arange(most := min(num, EVAL_SIZE), device=self.train.x.device)
+        return torch.split(index * num // most, self.eval_size)
+
     def take(self, points: Points, index: Tensor) -> Points:
         """Points at indices (n,) or (R, n); training points with the noise of their epoch."""
         taken = points.map(lambda t: _at(t, index, stacked=len(self.sets) > 1))

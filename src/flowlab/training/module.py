@@ -117,7 +117,7 @@ class Training(pl.LightningModule):
         if not self.history["epoch"]:
             data, losses = self.data, []
             for points, num in ((data.train, data.num_train), (data.val, data.num_val)):
-                chunks = torch.split(torch.arange(num, device=self.device), data.eval_size)
+                chunks = data.some(num)
                 losses.append(self._mean([(self._sum(points, c), len(c)) for c in chunks]))
             self._note(0, *losses)
 
