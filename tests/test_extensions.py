@@ -21,7 +21,6 @@ from flowlab.flows.coupling import coupling
 from flowlab.parts import import_extensions
 from flowlab.targets import TARGETS
 
-# the examples of the README, line by line
 FILES = {
     "my_data.py": """\
         import torch
@@ -73,7 +72,13 @@ FILES = {
         TARGETS["cross"] = Cross
     """,
 }
+EXAMPLES = "my_data.py", "myconf/data/mine.yaml", "my_flow.py"  # which the README shows
 QUICK = ("trainer.max_epochs=2", "pictures.every_n_epochs=2")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_readme_shows_what_runs_here(name: str) -> None:
+    assert f"\n{textwrap.dedent(FILES[name])}```\n" in (ROOT / "README.md").read_text()
 
 
 @pytest.fixture
