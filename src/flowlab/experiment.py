@@ -23,6 +23,7 @@ from flowlab.runs.resume import check_facts, check_resume, identity, run_config
 from flowlab.runs.settings import hparams
 from flowlab.trainer import fit, trainer_of
 from flowlab.training.data import DataModule
+from flowlab.training.description import describe
 from flowlab.training.module import Training
 from flowlab.training.objectives import summarized
 
@@ -74,7 +75,7 @@ def train_checked(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Met
             ]
             best = min(range(len(seeds)), key=lambda i: figures[i][module.names[1]])
             run.metrics.update(best_epoch=best_epochs[best], **summarized(figures, best))
-            _save(flows[best], run)
+            _save(flows[best], data.of(best), run)
             _show_the_end(trainer, flows[best], data.of(best), figures[best])
             result = {name: run.metrics[name] for name in TITLES if name in run.metrics}
             result |= {f"{name}_best": run.metrics[name] for name in module.names}
@@ -116,8 +117,8 @@ def _initial_flow(cfg: DictConfig, data: Data, seed: int) -> Flow:
     return flow
 
 
-def _save(flow: Flow, run: Run) -> None:
-    export.save(flow, run.folder / "flow.safetensors")
+def _save(flow: Flow, data: Data, run: Run) -> None:
+    export.save(flow, run.folder / "flow.safetensors", describe(flow, data))
     run.metrics["sha256"] = export.digest(flow.config, flow.state_dict())
 
 

@@ -1,4 +1,4 @@
-"""flow.safetensors: a flow's weights, and its configuration as JSON in the metadata."""
+"""flow.safetensors: a flow's weights, and in the metadata, as JSON, its configuration and columns."""
 
 import hashlib
 import json
@@ -14,23 +14,36 @@ from torch import Tensor
 from flowlab.errors import ModelFileError
 from flowlab.files import write_whole
 from flowlab.flows import FLOWS, Flow, build_flow
+from flowlab.schema import Schema
 
-FORMAT = 1
+FORMAT = 2
+KEYS = {"format", "flow", "columns", "sha256", "columns_sha256"}
 MAX_SIZE = 2**20  # of any option that is a whole number: dimensions, units
 MAX_LAYERS = 2**12  # of a flow, for each takes its time to build
 DTYPES = {"F32": torch.float32, "F64": torch.float64}
 
 
-def save(flow: Flow, path: str | Path) -> None:
-    """Write a flow that `build_flow` made; `load` gives it back to the bit.
+def save(flow: Flow, path: str | Path, schema: Schema | None = None) -> None:
+    """Write a flow that `build_flow` made, and what its columns are; `load` gives it back to the bit.
 
-    Raises ValueError for another flow, and for a precision that `load` does not read.
+    Raises ValueError for another flow, for a precision that `load` does not read, and for columns
+    that are not the flow's.
     """
     dtypes = {tensor.dtype for tensor in flow.state_dict().values()}
     if not flow.config or len(dtypes) != 1 or not dtypes <= set(DTYPES.values()):
         raise ValueError("can save flows of build_flow, in float32 or float64 throughout")
     tensors = {name: tensor.contiguous().cpu() for name, tensor in flow.state_dict().items()}
-    content = {"format": FORMAT, "flow": flow.config, "sha256": digest(flow.config, tensors)}
+    columns = None
+    if schema is not None:
+        columns = json.loads(json.dumps(schema.to_dict()))
+        _schema(columns, flow.config)
+    content = {
+        "format": FORMAT,
+        "flow": flow.config,
+        "columns": columns,
+        "sha256": digest(flow.config, tensors),
+        "columns_sha256": _hash(columns).hexdigest(),
+    }
     if (module := FLOWS[flow.config["name"]].__module__).partition(".")[0] != "flowlab":
         content["module"] = module  # for people to read: `load` imports nothing
     write_whole(Path(path), to_bytes(tensors, {"flowlab": json.dumps(content)}))
@@ -38,7 +51,7 @@ def save(flow: Flow, path: str | Path) -> None:
 
 def digest(config: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     """SHA-256 of a flow's configuration and weights."""
-    sha256 = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    sha256 = _hash(config)
     for name, tensor in sorted(tensors.items()):
         sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha256.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -47,6 +60,14 @@ def digest(config: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 
 def load(path: str | Path) -> Flow:
     """Load a flow from a run directory or a flow.safetensors file, on the CPU.
+
+    Raises as `load_with_schema` does.
+    """
+    return load_with_schema(path)[0]
+
+
+def load_with_schema(path: str | Path) -> tuple[Flow, Schema | None]:
+    """`load`, and what the flow's columns are, if the file says it.
 
     The file can name nothing but a flow of the table `FLOWS` and plain numbers for it. Its
     table of tensors is compared with what the configuration implies before any is read.
@@ -62,10 +83,13 @@ def load(path: str | Path) -> Flow:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            config, sha256 = _config(file.metadata())
+            content = _content(file.metadata())
+            config = content["flow"]
             dtype = _check_tensors(file, config)
+            schema = _schema(content["columns"], config)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if digest(config, tensors) != sha256:
+        digests = digest(config, tensors), _hash(content["columns"]).hexdigest()
+        if digests != (content["sha256"], content["columns_sha256"]):
             raise ValueError("damaged, its digest does not match")
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ValueError("weights that are not finite")
@@ -78,18 +102,22 @@ def load(path: str | Path) -> Flow:
     with torch.random.fork_rng(devices=[]):
         flow = build_flow(**config).to(dtype)
     flow.load_state_dict(tensors)
-    return flow.eval()
+    return flow.eval(), schema
 
 
-def _config(metadata: dict[str, str] | None) -> tuple[dict[str, Any], str]:
-    """The flow's configuration and the digest, from the file's header."""
+def _hash(content: Any) -> Any:
+    """The SHA-256, to be continued, of what JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+
+
+def _content(metadata: dict[str, str] | None) -> dict[str, Any]:
+    """What the file's header says, with the flow's configuration."""
     content = json.loads((metadata or {}).get("flowlab", "null"))
     if not isinstance(content, dict) or "format" not in content:
         raise ValueError("no flow configuration in its metadata")
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']!r}; this version reads {FORMAT}")
-    needed = content.keys() - {"module"}
-    if needed != {"format", "flow", "sha256"} or not isinstance(content["flow"], dict):
+    if content.keys() - {"module"} != KEYS or not isinstance(content["flow"], dict):
         raise ValueError("its flow configuration is not a table of the kind that flowlab writes")
     if "module" in content:
         _check_module(content["module"], content["flow"].get("name"))
@@ -98,7 +126,16 @@ def _config(metadata: dict[str, str] | None) -> tuple[dict[str, Any], str]:
             most = MAX_LAYERS if key == "num_flows" else MAX_SIZE
             if isinstance(number, int) and abs(number) > most:
                 raise ValueError(f"{key}={value} is more than flowlab builds, {most}")
-    return content["flow"], content["sha256"]
+    return content
+
+
+def _schema(columns: Any, config: dict[str, Any]) -> Schema | None:
+    """The columns of a flow whose configuration has been checked."""
+    if columns is None:
+        return None
+    if len(config["shape"]) != 1:
+        raise ValueError("columns for points that are not rows of numbers")
+    return Schema.checked(columns, config["shape"][0], config["context"])
 
 
 def _check_module(module: Any, name: Any) -> None:

@@ -1,6 +1,8 @@
 """Files that are whole or absent."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -9,11 +11,20 @@ def write_whole(path: Path, content: bytes) -> None:
 
     Raises OSError, and leaves what was there before, if it fails or the folder does not exist.
     """
+    with whole(path) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name beside a file's place to write it under; at the end it is synced and moved there.
+
+    Whatever is raised meanwhile leaves what was there before, and nothing beside it.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
+        yield part
+        with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
     finally:

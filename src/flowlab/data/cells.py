@@ -1,6 +1,7 @@
 """The cells of a table's columns: which rows can be used, and what is wrong with the others."""
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from flowlab.data import text
 from flowlab.data.columns import Columns
 from flowlab.data.reading import Table, readable
 from flowlab.errors import DataError
+from flowlab.schema import LARGEST
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,14 @@ class Rows:
     def dropped(self) -> int:
         """How many rows are not among them."""
         return len(self.keep) - int(self.keep.sum())
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of each column "integer" or "float", as its type says or, of text, its numbers do."""
+        whole = self.table.whole(self.columns.used)
+        values = (_values(self.table, self.numbers, name)[self.keep] for name in whole)
+        exact = {name for name, v in zip(whole, values, strict=True) if _is_whole(v, LARGEST)}
+        return tuple("integer" if name in exact else "float" for name in self.columns.used)
 
     def tensors(
         self, names: tuple[str, ...], parts: list[NDArray[np.int64]], kind: torch.dtype
@@ -127,8 +137,8 @@ def _warn_of_whole(rows: Rows) -> None:
         )
 
 
-def _is_whole(values: NDArray[Any]) -> bool:
-    return bool((values == np.rint(values)).all())
+def _is_whole(values: NDArray[Any], most: float = math.inf) -> bool:
+    return bool(((values == np.rint(values)) & (np.abs(values) <= most)).all())
 
 
 def _outside(values: NDArray[Any], columns: Columns, name: str) -> Mask:

@@ -30,6 +30,7 @@ class Data:
     `names` are the coordinates', as pictures show them, `context_names` those of the contexts.
     `support`, of data with units of their own, says for each coordinate where it can lie: None for
     anywhere, "positive", or (low, high); a flow then begins with what takes these units away.
+    `kinds` has, of data from a file, "integer" or "float" for each coordinate and context.
     `noise` is the width, (*shape), of the uniform noise that training points get anew in each
     epoch; those of the other splits have theirs. `facts` are for metrics.json.
     """
@@ -42,6 +43,7 @@ class Data:
     context_names: tuple[str, ...] = ()
     support: tuple[Support, ...] | None = None
     noise: Tensor | None = None
+    kinds: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -52,6 +52,16 @@ class Table:
             types = {n: pl.Float32 if schema[n] in EXACT else pl.Float64 for n in names}
             return self.frame.select(pl.col(name).cast(kind) for name, kind in types.items())
 
+    def whole(self, names: Sequence[str]) -> list[str]:
+        """Those of some columns whose type holds whole numbers alone, or may as text does."""
+        schema = self.frame.collect_schema()
+        kinds = {name: schema[name] for name in names}
+        return [
+            name
+            for name, kind in kinds.items()
+            if self.layout is not None or kind.is_integer() or kind == pl.Boolean
+        ]
+
     def explain(self, others: dict[str, str]) -> str:
         """The line on columns that hold no numbers, with what they hold."""
         said = ", ".join(f"{name} holds {kind}" for name, kind in others.items())

@@ -72,6 +72,7 @@ def table(
         context_names=chosen.context,
         support=chosen.support,
         noise=widths,
+        kinds=found["train"].kinds,
         facts=facts,
     )
 
