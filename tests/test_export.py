@@ -1,5 +1,6 @@
 """flow.safetensors: what `load` refuses."""
 
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -14,7 +15,9 @@ from flowlab.errors import ModelFileError
 from flowlab.export import digest, save
 from flowlab.flows import build_flow
 
-GOOD = {"format": 1, "flow": build_flow("coupling", 2).config, "sha256": ""}
+HASH = hashlib.sha256(b"null").hexdigest()  # of no columns
+PLAIN = {"columns": None, "columns_sha256": HASH}
+GOOD = {"format": 2, "flow": build_flow("coupling", 2).config, "sha256": "", **PLAIN}
 
 
 def write(path: Path, content: Any, **tensors: torch.Tensor) -> Path:
@@ -33,7 +36,7 @@ def changed(**options: Any) -> dict[str, Any]:
         (None, "no flow configuration"),
         ([], "no flow configuration"),
         (GOOD | {"_target_": "os.system"}, "not a table of the kind"),
-        (GOOD | {"format": 2}, "format 2; this version reads 1"),
+        (GOOD | {"format": 1}, "format 1; this version reads 2"),
         (GOOD | {"flow": "coupling"}, "not a table"),
         (GOOD | {"flow": {}}, "missing"),
         (changed(name="torch.nn.Linear"), "unknown flow"),
@@ -65,7 +68,7 @@ def test_a_wrong_configuration_is_refused(content: Any, message: str, tmp_path: 
 def test_the_digest_is_of_the_configuration_too(tmp_path: Path) -> None:
     """Another bound is another flow of the same tensors."""
     flow = build_flow("coupling", 2)
-    content = {"format": 1, "flow": flow.config, "sha256": digest(flow.config, flow.state_dict())}
+    content = GOOD | {"sha256": digest(flow.config, flow.state_dict())}
     path = tmp_path / "flow.safetensors"
     save_file(flow.state_dict(), path, {"flowlab": json.dumps(content)})
     assert load(path).config == flow.config

@@ -1,24 +1,42 @@
-"""python -m flowlab report FOLDER ...; extensions=[my_flow] imports modules of one's own first."""
+"""python -m flowlab report|sample|score ...; extensions=[my_flow] imports modules of one's own."""
 
 import sys
 
-from flowlab.commands import report
+from flowlab import signals
 from flowlab.commands.extensions import import_named
 from flowlab.errors import ConfigError
 
-COMMANDS = {"report": report.main}
+USAGE = """usage: python -m flowlab report FOLDER ...
+       python -m flowlab sample RUN -n 10000 [-o samples.csv] [--seed 0] [--given c=1.5] ...
+       python -m flowlab score RUN new.csv [-o scores.parquet] ..."""
 
 
 def main(words: list[str]) -> None:
     """Run the command that the first word names."""
-    if not words or words[0] not in COMMANDS:
-        sys.exit(f"usage: python -m flowlab {'|'.join(COMMANDS)} ...")
+    signals.leave_at_once()
+    command, others = (words or [""])[0], words[1:]
+    if command in ("-h", "--help"):
+        print(USAGE)
+        return
+    if command not in ("report", "sample", "score"):
+        sys.exit(USAGE)
     try:
-        others = import_named(words[1:])
+        others = import_named(others)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    COMMANDS[words[0]](others)
+    if command == "report":
+        from flowlab.commands import report
+
+        report.main(others)
+    elif command == "sample":
+        from flowlab.commands import sample
+
+        sample.main(others)
+    else:
+        from flowlab.commands import score
+
+        score.main(others)
 
 
 if __name__ == "__main__":

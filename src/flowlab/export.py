@@ -1,4 +1,4 @@
-"""flow.safetensors: a flow's weights, and in the metadata, as JSON, its configuration and columns."""
+"""flow.safetensors: a flow's weights; its configuration and columns as JSON in the metadata."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ DTYPES = {"F32": torch.float32, "F64": torch.float64}
 
 
 def save(flow: Flow, path: str | Path, schema: Schema | None = None) -> None:
-    """Write a flow that `build_flow` made, and what its columns are; `load` gives it back to the bit.
+    """Write a flow that `build_flow` made, with its columns; `load` gives it back to the bit.
 
     Raises ValueError for another flow, for a precision that `load` does not read, and for columns
     that are not the flow's.
@@ -55,7 +55,7 @@ def digest(config: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     for name, tensor in sorted(tensors.items()):
         sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha256.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return sha256.hexdigest()
+    return str(sha256.hexdigest())
 
 
 def load(path: str | Path) -> Flow:

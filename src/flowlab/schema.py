@@ -57,7 +57,9 @@ class Schema:
         stay within the support.
         """
         x = x.copy()
-        for j in np.flatnonzero([kind == "integer" for kind in self.kinds[: len(self.names)]]):
+        for j in range(len(self.names)):
+            if self.kinds[j] != "integer":
+                continue
             low, high = _limits(support[j] if support else None)
             start, step = self.grid[j] or (0.0, 1.0)
             if self.noise[j]:
@@ -99,8 +101,9 @@ class Schema:
             raise ValueError(f"kinds of its columns are not {' or '.join(KINDS)}")
         if not all(_is_number(width) and width >= 0 for width in content["noise"]):
             raise ValueError("noise of its columns is not of widths")
-        for entry, kind, width in zip(content["grid"], content["kinds"], content["noise"]):
-            if not (_is_grid(entry) if kind == "integer" and width else entry is None):
+        for j, entry in enumerate(content["grid"]):
+            stepped = content["kinds"][j] == "integer" and content["noise"][j]
+            if not (_is_grid(entry) if stepped else entry is None):
                 raise ValueError("grid of its columns is not of starts and steps")
         _check_quantiles(content["quantiles"])
         grid = [None if entry is None else tuple(entry) for entry in content["grid"]]
@@ -147,5 +150,5 @@ def _is_grid(entry: Any) -> bool:
 def _check_quantiles(values: Any) -> None:
     if not isinstance(values, list) or len(values) not in (0, NUM_QUANTILES):
         raise ValueError(f"quantiles of its training rows are not {NUM_QUANTILES}, or none")
-    if not all(map(_is_number, values)) or any(a > b for a, b in zip(values, values[1:])):
+    if not all(map(_is_number, values)) or values != sorted(values):
         raise ValueError("quantiles of its training rows are not numbers in order")

@@ -51,7 +51,7 @@ class Rows:
         """Of each column "integer" or "float", as its type says or, of text, its numbers do."""
         whole = self.table.whole(self.columns.used)
         values = (_values(self.table, self.numbers, name)[self.keep] for name in whole)
-        exact = {name for name, v in zip(whole, values, strict=True) if _is_whole(v, LARGEST)}
+        exact = {name for name, v in zip(whole, values, strict=True) if is_whole(v, LARGEST)}
         return tuple("integer" if name in exact else "float" for name in self.columns.used)
 
     def tensors(
@@ -98,15 +98,34 @@ def usable(table: Table, columns: Columns, missing: str) -> Rows:
     return rows
 
 
-def rows_of(index: NDArray[np.int64]) -> str:
-    """Up to three rows, counted from 1, of how many.
+def rows_of(index: NDArray[np.int64], num: int = 0) -> str:
+    """Up to three rows, counted from 1, of how many; `num`, if these are the first ones alone.
 
     >>> rows_of(np.array([2])), rows_of(np.array([0, 1, 4, 7]))
     ('row 3', 'rows 1, 2, 5 and 1 more')
     """
     first = ", ".join(str(i + 1) for i in index[:3])
-    more = f" and {len(index) - 3} more" if len(index) > 3 else ""
-    return f"row{'s' * (len(index) > 1)} {first}{more}"
+    num = num or len(index)
+    more = f" and {num - 3} more" if num > 3 else ""
+    return f"row{'s' * (num > 1)} {first}{more}"
+
+
+def faults(numbers: pl.Series) -> dict[str, Mask]:
+    """Where the cells of a column are no finite numbers, by what they are instead."""
+    masks = {
+        "empty": numbers.is_null(),
+        "infinite": numbers.is_infinite().fill_null(False),
+        "NaN": numbers.is_nan().fill_null(False),
+    }
+    return {kind: mask.to_numpy() for kind, mask in masks.items() if mask.any()}
+
+
+def say_text(cells: pl.Series, index: NDArray[np.int64], mixed: bool) -> str:
+    """What text some cells of a column hold, and where, maybe among numbers."""
+    some = cells.head(3).to_list()
+    kind = "dates or times" if text.is_date(some[0]) else "text"
+    said = ", ".join(repr(cell) for cell in dict.fromkeys(some))
+    return f"{kind}{' among numbers' * mixed}, {said} in {rows_of(index)}"
 
 
 def _values(table: Table, numbers: pl.LazyFrame, name: str) -> NDArray[Any]:
@@ -121,14 +140,14 @@ def _is_wide(values: NDArray[np.float64]) -> bool:
         error = values - values.astype(np.float32)
         if len(values) == 0 or not error.any():
             return False
-        large = np.abs(values).max() > WHOLE and _is_whole(values)
+        large = np.abs(values).max() > WHOLE and is_whole(values)
         fine = np.sqrt(np.square(error).mean()) <= FINE * values.std()
     return large or not fine
 
 
 def _warn_of_whole(rows: Rows) -> None:
     """Log which columns hold whole numbers that float32 merges."""
-    whole = [n for n in rows.wide if _is_whole(_values(rows.table, rows.numbers, n)[rows.keep])]
+    whole = [n for n in rows.wide if is_whole(_values(rows.table, rows.numbers, n)[rows.keep])]
     if whole and processes.is_first():
         log.warning(
             f"warning: {rows.table.label}: {', '.join(sorted(whole))}: whole numbers beyond "
@@ -137,7 +156,8 @@ def _warn_of_whole(rows: Rows) -> None:
         )
 
 
-def _is_whole(values: NDArray[Any], most: float = math.inf) -> bool:
+def is_whole(values: NDArray[Any], most: float = math.inf) -> bool:
+    """Whether numbers are whole, and none larger than `most`."""
     return bool(((values == np.rint(values)) & (np.abs(values) <= most)).all())
 
 
@@ -164,11 +184,9 @@ def _check_text(table: Table, name: str, values: NDArray[Any]) -> None:
         cells = table.frame.select(name).head(len(values)).with_row_index("row")
         found = cells.filter(text.no_number(name)).collect(engine="streaming")
     if found.height:
-        some, rows = found[name].head(3).to_list(), found["row"].to_numpy().astype(np.int64)
-        kind = "dates or times" if text.is_date(some[0]) else "text"
-        mixed = "" if found.height == len(values) else " among numbers"
-        said = ", ".join(repr(cell) for cell in dict.fromkeys(some))
-        raise DataError(table.explain({name: f"{kind}{mixed}, {said} in {rows_of(rows)}"}))
+        index = found["row"].to_numpy().astype(np.int64)
+        said = say_text(found[name], index, mixed=found.height < len(values))
+        raise DataError(table.explain({name: said}))
 
 
 def _say_missing(
@@ -178,15 +196,10 @@ def _say_missing(
     keep: Mask,
 ) -> str:
     said = []
-    for name, bad in list(faulty.items())[:8]:
-        column = numbers.select(name).collect().to_series()
-        empty = column.is_null().to_numpy()
-        infinite = column.is_infinite().fill_null(False).to_numpy()
-        kinds = {"empty": empty, "infinite": infinite, "NaN": bad & ~empty & ~infinite}
+    for name in list(faulty)[:8]:
+        kinds = faults(numbers.select(name).collect().to_series())
         said += [
-            f"{name} is {kind} in {rows_of(np.flatnonzero(where))}"
-            for kind, where in kinds.items()
-            if where.any()
+            f"{name} is {kind} in {rows_of(np.flatnonzero(where))}" for kind, where in kinds.items()
         ]
     more = f"; {len(faulty) - 8} more columns" if len(faulty) > 8 else ""
     return (

@@ -103,12 +103,16 @@ def _support(value: Any) -> Support:
 def _check_there(table: Table, key: str, names: Sequence[str]) -> None:
     for name in names:
         if name not in table.names:
-            close = difflib.get_close_matches(name, table.names, n=2, cutoff=0.5)
-            hint = f"did you mean {' or '.join(close)}?" if close else ""
-            hint = hint or f"columns: {_some(table.names)}"
+            hint = near_names(name, table.names)
             raise DataError(f"data.{key}: {table.path} has no column {name}; {hint}")
         if names.count(name) > 1:
             raise ConfigError(f"data.{key}: {name} is there twice; expected once")
+
+
+def near_names(name: str, names: Collection[str]) -> str:
+    """A question that names columns that look like this one, or else what columns there are."""
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"columns: {_some(names)}"
 
 
 def _some(names: Collection[str]) -> str:

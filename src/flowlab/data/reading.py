@@ -16,6 +16,7 @@ from flowlab.errors import DataError
 
 TEXT = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
 FORMATS = (*TEXT, ".parquet", ".arrow", ".feather", ".npy", ".npz")
+PIECE = 16_384  # rows
 EXACT = (pl.Boolean, pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.Float32)  # in float32
 
 
@@ -32,6 +33,34 @@ class Table:
     frame: pl.LazyFrame
     names: tuple[str, ...]
     layout: text.Layout | None = None
+    by_rows: bool = False  # then the frame of an .npy holds its first rows alone
+
+    def pieces(self, checked: bool = False) -> Iterator[pl.DataFrame]:
+        """All cells as they are, at most `PIECE` rows at once, in order, in a memory of that size.
+
+        Raises DataError for what cannot be read, and for rows of a text file that have too few or
+        too many cells, unless these have been `checked`.
+        """
+        with readable(self.label):
+            if self.layout is not None:
+                for piece in text.pieces(self.label, self.path, self.layout, checked):
+                    yield from piece.iter_slices(PIECE)
+                return
+            first = 0
+            while (piece := self._from(first)).height:
+                yield piece
+                first += piece.height
+
+    def _from(self, first: int) -> pl.DataFrame:
+        """At most `PIECE` rows of a file that is not text."""
+        if self.by_rows and self.path.suffix.lower() == ".npy":
+            return _rows(self.path, first)
+        return self.frame.slice(first, PIECE).collect()
+
+    def number(self, piece: pl.DataFrame, name: str) -> pl.Series:
+        """The numbers in a column of a piece; null where a cell is empty or text."""
+        number = pl.col(name).cast(pl.Float64) if self.layout is None else text.number(name)
+        return piece.select(number).to_series()
 
     def numbers(self, names: Sequence[str]) -> pl.LazyFrame:
         """Columns as Float32 where that holds their type, and else as Float64.
@@ -46,11 +75,18 @@ class Table:
                 frame = self.frame.select(cells).collect(engine="streaming")
                 blank = text.check_rows(self.label, self.path, self.layout)
                 return frame.head(frame.height - blank).lazy()
-            schema = self.frame.collect_schema()
-            if others := {n: kind for n in names if (kind := _no_numbers(schema[n]))}:
+            if others := self.no_numbers(names):
                 raise DataError(self.explain(others))
+            schema = self.frame.collect_schema()
             types = {n: pl.Float32 if schema[n] in EXACT else pl.Float64 for n in names}
             return self.frame.select(pl.col(name).cast(kind) for name, kind in types.items())
+
+    def no_numbers(self, names: Sequence[str]) -> dict[str, str]:
+        """The columns whose type is not of numbers, with what they hold; of text files none."""
+        if self.layout is not None:
+            return {}
+        schema = self.frame.collect_schema()
+        return {name: kind for name in names if (kind := _no_numbers(schema[name]))}
 
     def whole(self, names: Sequence[str]) -> list[str]:
         """Those of some columns whose type holds whole numbers alone, or may as text does."""
@@ -71,12 +107,15 @@ class Table:
         )
 
 
-def read(path: str | Path, header: str | bool = "auto", key: str = "") -> Table:
+def read(
+    path: str | Path, header: str | bool = "auto", key: str = "", by_rows: bool = False
+) -> Table:
     """Open a file with columns, its format told by how its name ends.
 
     `header` says of text whether the first row holds names; with "auto" it does if there is text
     above numbers. Columns without a name are called x1, x2, ... by their place, arrays in a .npz
-    by their own. `key` is what the path is a value of. Raises DataError for what cannot be read.
+    by their own. `key` is what the path is a value of. One to be read `by_rows` has `pieces` alone
+    to offer, and leaves an .npy on the disk. Raises DataError for what cannot be read.
     """
     path = Path(path)
     label = f"{key}={path}" if key else str(path)
@@ -90,11 +129,12 @@ def read(path: str | Path, header: str | bool = "auto", key: str = "") -> Table:
             layout = text.layout(label, path, TEXT[end], header)
             frame, names = text.scan(path, layout), layout.names
         else:
-            frame = _scan(label, path, end)
+            at_once = not by_rows or end != ".npy"
+            frame = _scan(label, path, end) if at_once else _rows(path, 0).lazy()
             names = tuple(frame.collect_schema().names())
             if not names or frame.select(pl.len()).collect().item() == 0:
                 raise DataError(f"{label}: no rows; expected one for each point")
-    return Table(label, path, frame, names, layout)
+    return Table(label, path, frame, names, layout, by_rows)
 
 
 @contextmanager
@@ -150,6 +190,15 @@ def _scan(label: str, path: Path, end: str) -> pl.LazyFrame:
         said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise DataError(f"{label}: arrays of one length expected, one row for each point: {said}")
     return pl.LazyFrame(columns)
+
+
+def _rows(path: Path, first: int) -> pl.DataFrame:
+    """At most `PIECE` rows of an .npy, the others left on the disk.
+
+    It is opened for them alone, because what has been read of a map stays in memory.
+    """
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return pl.DataFrame(_columns("x", array[first : first + PIECE]))
 
 
 def _columns(name: str, array: np.ndarray, alone: bool = False) -> list[pl.Series]:

@@ -1,7 +1,9 @@
 """Text files with columns: their separator, header and encoding, and what is wrong with them."""
 
+import codecs
 import csv
 import gzip
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ from flowlab.errors import DataError
 MISSING = ("", "NA", "N/A", "#N/A", "null", "NULL", "None", "?")  # how programs write no number
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "spaces"}
 NO_SEPARATOR = "\x01"  # in no text
+BLOCK = 2**20  # bytes that are read at once
+LONGEST = 2**26  # bytes of a row
 DATE = r"^\d{4}-\d\d?-\d\d?([T ].*)?$|^\d\d?[./]\d\d?[./]\d{2,4}$|^\d\d?:\d\d"
 
 
@@ -83,8 +87,86 @@ def check_rows(label: str, path: Path, layout: Layout) -> int:
     Separators are counted line by line at first, and only if these differ, maybe within quotes,
     row by row.
     """
+    differs, blank = _differing(path, layout)
+    if differs:
+        _check_cells(label, path, layout)
+    return blank
+
+
+def _check_cells(label: str, path: Path, layout: Layout) -> None:
+    """Check row by row that all have as many cells."""
+    num = len(layout.names)
+    records = itertools.dropwhile(lambda row: not row, _records(path, layout.separator))
+    rows = itertools.islice(records, int(layout.header), None)
+    others = ((i, len(row)) for i, row in enumerate(rows, start=1) if row and len(row) != num)
+    if found := list(itertools.islice(others, 3)):
+        said = ", ".join(f"row {i} has {count}" for i, count in found)
+        raise DataError(
+            f"{label}: rows of {num} cells expected, as the first has: {said}; a missing or "
+            "unquoted separator?"
+        )
+
+
+def pieces(label: str, path: Path, layout: Layout, checked: bool) -> Iterator[pl.DataFrame]:
+    """The cells of a text file as strings, some rows after the other, in little memory.
+
+    Raises DataError for rows that have too few or too many cells, unless these have been checked.
+    """
+    names = list(layout.names)
+    line = layout.separator.join(f"x{j}" for j in range(len(names))).encode() + b"\n"
+    header = layout.header
+    for block in _blocks(label, path):
+        # with a header each, for a blank line is a row below one only
+        block = block if header else line + block
+        header = False
+        if not checked and _differing(block, layout)[0]:
+            _check_cells(label, path, layout)
+            checked = True
+        yield pl.read_csv(
+            block,
+            separator=layout.separator,
+            new_columns=names,
+            infer_schema=False,
+            truncate_ragged_lines=True,
+        )
+
+
+def _blocks(label: str, path: Path) -> Iterator[bytes]:
+    """The bytes of a text file in pieces of whole rows, without blank lines at its ends.
+
+    A line that ends within quotes does not end a row.
+    """
+    with _open(path) as file:
+        rest = file.read(BLOCK).removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
+        more = rest
+        while more:
+            end = rest.rfind(b"\n", 0, len(rest.rstrip(b"\r\n"))) + 1
+            within = rest.count(b'"', 0, end) % 2
+            while end and within:
+                before = rest.rfind(b"\n", 0, end - 1) + 1
+                within ^= rest.count(b'"', before, end) % 2
+                end = before
+            if end:
+                yield rest[:end]
+            elif len(rest) > LONGEST:
+                raise DataError(f"{label}: a row of over {LONGEST} bytes; a quote without its end?")
+            more = file.read(BLOCK)
+            rest = rest[end:] + more
+    if rest := rest.rstrip(b"\r\n"):
+        yield rest
+
+
+def _open(path: Path) -> IO[bytes]:
+    """A file as it was before it was packed."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], (gzip.open if packed else open)(path, "rb"))
+
+
+def _differing(source: Path | bytes, layout: Layout) -> tuple[bool, int]:
+    """Whether lines differ in how many separators they have, and how many blank ones end them."""
     lines = pl.scan_csv(
-        path,
+        source,
         separator=NO_SEPARATOR,
         quote_char=None,
         has_header=False,
@@ -100,17 +182,7 @@ def check_rows(label: str, path: Path, layout: Layout) -> int:
     counts = lines.select(differs=(differs & ~is_blank).any(), blank=pl.len() - 1 - last).collect(
         engine="streaming"
     )
-    if counts["differs"].item():
-        records = itertools.dropwhile(lambda row: not row, _records(path, layout.separator))
-        rows = itertools.islice(records, int(layout.header), None)
-        others = ((i, len(row)) for i, row in enumerate(rows, start=1) if row and len(row) != num)
-        if found := list(itertools.islice(others, 3)):
-            said = ", ".join(f"row {i} has {count}" for i, count in found)
-            raise DataError(
-                f"{label}: rows of {num} cells expected, as the first has: {said}; a missing or "
-                "unquoted separator?"
-            )
-    return int(counts["blank"].item() or 0)
+    return bool(counts["differs"].item()), int(counts["blank"].item() or 0)
 
 
 def not_utf8(label: str) -> str:
@@ -119,14 +191,10 @@ def not_utf8(label: str) -> str:
 
 
 def _records(path: Path, separator: str) -> Iterator[list[str]]:
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    with cast(
-        IO[str],
-        (gzip.open if packed else open)(
-            path, "rt", encoding="utf-8-sig", errors="replace", newline=""
-        ),
-    ) as lines:
+    with (
+        _open(path) as file,
+        io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="") as lines,
+    ):
         yield from csv.reader(lines, delimiter=separator)
 
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from flowlab.errors import OutputError
+from flowlab.errors import ConfigError, OutputError
 
 EVENT_FILES = "events.out.tfevents.*"
 BEGUN = (".hydra", "*.log")  # what Hydra writes into a run directory before the run does
@@ -18,6 +18,8 @@ PART = re.compile(
     r"(checkpoints/\.(best|last)\.ckpt|plots/\.\w+\.png|\.metrics\.json|\.flow\.safetensors)"
     r"\.\d+\.part"
 )
+
+DEFAULT = ("outputs/*/*", "multirun/*/*/*")  # where conf/train.yaml puts runs
 
 _claimed: dict[Path, int] = {}
 
@@ -53,6 +55,14 @@ def run_of(ckpt_path: Path) -> Path:
     path = ckpt_path.resolve()
     in_place = path.parent.name == "checkpoints" and not path.is_dir()
     return path.parent.parent if in_place else path
+
+
+def latest() -> Path:
+    """The run in the default folders whose flow was saved last. Raises ConfigError without one."""
+    flows = [path for where in DEFAULT for path in Path().glob(f"{where}/flow.safetensors")]
+    if not flows:
+        raise ConfigError(f"latest: no finished run in {' or '.join(DEFAULT)} of {Path.cwd()}")
+    return max(flows, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 def strangers(folder: Path, known: tuple[str, ...]) -> list[str]:

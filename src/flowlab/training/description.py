@@ -18,7 +18,7 @@ MATHS = re.compile(r"\$.*\$")  # as pictures show names
 def describe(flow: Flow, data: Data) -> Schema | None:
     """The columns of data that a flow was trained on; None of points that are no rows of numbers.
 
-    Names that a file cannot have, as the toys' for pictures, give way to x1, x2, ... and c1, c2, ...
+    Names that a file cannot have, as the toys' for pictures, give way to x1, x2, ..., c1, c2, ...
     """
     if len(data.shape) != 1:
         return None

@@ -1,0 +1,121 @@
+"""What `sample` and `score` share: their arguments, the flow, the bar, one line for a mistake."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from flowlab import signals
+from flowlab.commands.terminal import print_anywhere
+from flowlab.errors import ConfigError, FlowlabError
+
+if TYPE_CHECKING:
+    from flowlab.flows import Flow
+    from flowlab.schema import Schema
+
+
+class Arguments(argparse.ArgumentParser):
+    """The words of a command that uses a RUN and may write to a file; a mistake is one line."""
+
+    def __init__(self, command: str, description: str):
+        super().__init__(
+            prog=f"python -m flowlab {command}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument(
+            "run", metavar="RUN", help="a run directory, a flow.safetensors, or latest"
+        )
+        self.add_argument(
+            "-o",
+            dest="output",
+            metavar="FILE",
+            type=Path,
+            help="a .csv, .tsv, .parquet or .npy to write, whole or not at all; it replaces what "
+            "was there (standard output, as CSV)",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+    def of(self, words: Sequence[str]) -> argparse.Namespace:
+        """What the words say, once FILE can be written to."""
+        args = self.parse_args(words)
+        if args.output is not None:
+            from flowlab.writing import check_output
+
+            check_output(args.output)
+        return args
+
+
+class Used(NamedTuple):
+    """A flow of rows of numbers, and what its columns are."""
+
+    run: Path
+    flow: "Flow"
+    schema: "Schema"
+
+    def points(self, values: Any) -> Any:
+        """An array of float64 as the flow takes it: with units as it is, else in its own type."""
+        import torch
+
+        tensor = torch.from_numpy(values)
+        return tensor if self.flow.units is not None else tensor.to(self.flow.base.loc)
+
+
+def opened(run: str) -> Used:
+    """Load what RUN stands for.
+
+    Raises ConfigError if nothing is there or it is not of rows of numbers, and ModelFileError.
+    """
+    from flowlab.export import load_with_schema
+    from flowlab.runs.directory import latest
+    from flowlab.schema import Schema
+
+    path = latest() if run == "latest" else Path(run)
+    if run == "latest":
+        print(f"run {path}", file=sys.stderr)
+    try:
+        flow, schema = load_with_schema(path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{error}, or latest") from error
+    if len(flow.shape) != 1:
+        raise ConfigError(f"{path}: a flow of points of shape {flow.shape}; expected rows")
+    return Used(path, flow, schema or Schema.plain(flow.shape[0], flow.context))
+
+
+def bar(total: int, what: str, output: Path | None) -> Any:
+    """A progress bar on a terminal, unless the rows themselves go there."""
+    from tqdm import tqdm
+
+    hidden = True if output is None and sys.stdout.isatty() else None
+    return tqdm(
+        total=total,
+        desc=what,
+        unit=" rows",
+        unit_scale=True,
+        disable=hidden,
+        dynamic_ncols=True,
+        leave=False,
+    )
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """One line and an exit code for what ends a command before its time."""
+    print_anywhere()
+    signals.leave_by_exception()
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # as of `| head`: enough was read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except FlowlabError as error:
+        line = "".join(sign if sign.isprintable() else " " for sign in str(error))
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(error.exit_code)
