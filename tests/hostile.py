@@ -4,6 +4,7 @@ python tests/hostile.py FOLDER   makes the corpus there and prints, as JSON, wha
 """
 
 import encodings.cp437  # noqa: F401  (how zipfile reads names that are not marked as UTF-8)
+import hashlib
 import json
 import os
 import pickle
@@ -29,6 +30,7 @@ from flowlab.export import digest
 from flowlab.flows import build_flow
 from flowlab.runs.checkpoints import seal
 from flowlab.runs.resume import check_resume
+from flowlab.schema import Schema
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 HARMLESS = ("object.__getattr__", "builtins.id", "pathlib.Path.glob", "os.scandir", "os.listdir")
@@ -108,11 +110,60 @@ def _archives(folder: Path, mark: str, good: Path) -> Iterator[bytes]:
     yield b"\x80\x02" + b"(" * 10**6
 
 
+def with_columns(content: dict[str, Any], columns: Any = None) -> dict[str, Any]:
+    """The content of a metadata with columns whose own digest is right."""
+    text = json.dumps(columns, sort_keys=True)
+    return content | {
+        "columns": columns,
+        "columns_sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+
+
+def lies() -> Iterator[Any]:
+    """Columns that are not of a flow of two coordinates, or would like to be more than numbers."""
+    good = {
+        "names": ["a", "b"],
+        "context_names": [],
+        "kinds": ["float", "integer"],
+        "noise": [0.0, 1.0],
+        "grid": [None, [0.0, 1.0]],
+        "quantiles": [i / 1000 for i in range(1001)],
+    }
+    Schema.checked(json.loads(json.dumps(good)), 2, 0)  # without a lie it is taken
+    nan, inf, large = float("nan"), float("inf"), 10**400
+    wrong: dict[str, list[Any]] = {
+        "names": [
+            *(["a"], ["a", "b", "c"], ["a", "a"], ["a", ""], ["a", 1], ["a", None], ["a", ["b"]]),
+            *("ab", {"a": 1, "b": 2}, None, ["a", "b" * 10**6], ["a"] * 10**6, ["a", "\x1b[2J"]),
+            *(["a", "\0"], ["a", "\x9b31m"], ["a", "\ud800"]),
+        ],
+        "context_names": [["c"], "", None, {}, [[]]],
+        "kinds": [["float"], ["float"] * 3, ["float", "os.system"], ["float", ["integer"]], None],
+        "noise": [
+            *([0.0], [0.0, -1.0], [0.0, nan], [0.0, inf], [0.0, large], [0.0, "1"], [False, True]),
+            *([0.0, None], 1.0, [0.0, 0.0], [0.0] * 10**5),
+        ],
+        "grid": [
+            *([None, None], [[0.0, 1.0], None], [[0.0, 1.0]] * 2, [None, [0.0, 0.0]], None),
+            *([None, [0.0, -1.0]], [None, [0.0]], [None, [0.0, 0.5]], [None, [nan, 1.0]]),
+            *([None, [0.0, inf]], [None, [2.0**60, 1.0]], [None, [0, large]], [None, "ab"]),
+        ],
+        "quantiles": [
+            *([0.0] * 1000, [0.0] * 1002, [0.0] * 10**5, [float(-i) for i in range(1001)]),
+            *([0.0] * 1000 + [last] for last in (nan, inf, large, "1", None, True, [1.0], 1e308)),
+            *("0" * 1001, {}, None, 0.0),
+        ],
+    }
+    yield from (good | {key: value} for key, values in wrong.items() for value in values)
+    yield from (good | {"_target_": "os.system"}, [], "os.system", 1, True, {}, [good])
+    yield from ({k: v for k, v in good.items() if k != key} for key in good)
+
+
 def safetensors() -> Iterator[bytes]:
     """Headers that lie, and configurations that would like to be more than numbers."""
     flow = build_flow("coupling", 2)
     state = flow.state_dict()
-    good = {"format": 1, "flow": flow.config, "sha256": digest(flow.config, state)}
+    good = with_columns({"format": 2, "flow": flow.config, "sha256": digest(flow.config, state)})
     deep = "[" * 10**5 + "]" * 10**5
     contents: list[Any] = [
         *({**good, "flow": {**flow.config, "name": name}} for name in ("os.system", "Flow", "..")),
@@ -125,14 +176,17 @@ def safetensors() -> Iterator[bytes]:
         {**good, "_target_": "os.system"},
         *({**good, "module": name} for name in ("antigravity", "os.system", "../x", 1, None, [])),
         {**good, "flow": {**flow.config, "name": "this"}, "module": "this"},
-        {**good, "format": 2},
-        {**good, "format": "1"},
+        {**good, "format": 1},
+        {**good, "format": "2"},
+        *({**good, "columns_sha256": value} for value in ("", None, ["0"])),
+        *(with_columns(good, columns) for columns in lies()),
         {**good, "sha256": ["0"]},
         "!!python/object/apply:os.system ['true']",
         None,
     ]
     texts = [json.dumps(content) for content in contents]
-    texts += [deep, '{"format":1,"flow":' + deep + ',"sha256":""}', "1" * 10**5, "", "\x00"]
+    texts += [deep, '{"format":2,"flow":' + deep + ',"sha256":""}', "1" * 10**5, "", "\x00"]
+    texts += [json.dumps(good).replace('"columns": null', f'"columns": {deep}')]
     for text in texts:
         yield save(state, {"flowlab": text})
     yield save({name: tensor * torch.nan for name, tensor in state.items()}, {"flowlab": texts[0]})

@@ -896,14 +896,11 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the exported flow
     "export: the digest without the configuration": Mutant(
-        "test_export.py -k configuration_too",
-        (
-            (
-                EXPORT,
-                "hashlib.sha256(json.dumps(config, sort_keys=True).encode())",
-                "hashlib.sha256()",
-            ),
-        ),
+        "test_export.py -k configuration_too", ((EXPORT, "_hash(config)\n", "_hash(None)\n"),)
+    ),
+    "export: the digest without the columns": Mutant(
+        "test_export.py -k bit",
+        ((EXPORT, '_hash(content["columns"]).hexdigest()', 'content["columns_sha256"]'),),
     ),
     "export: the digest without names": Mutant(
         "test_export.py -k tells", ((EXPORT, 'f"{name} {tensor.dtype} {', 'f"{tensor.dtype} {'),)

@@ -8,16 +8,23 @@ from typing import Any
 
 import pytest
 import torch
+from hostile import lies, with_columns
 from safetensors.torch import save_file
 
 from flowlab import load
 from flowlab.errors import ModelFileError
-from flowlab.export import digest, save
+from flowlab.export import digest, load_with_schema, save
 from flowlab.flows import build_flow
+from flowlab.schema import Schema
 
 HASH = hashlib.sha256(b"null").hexdigest()  # of no columns
 PLAIN = {"columns": None, "columns_sha256": HASH}
 GOOD = {"format": 2, "flow": build_flow("coupling", 2).config, "sha256": "", **PLAIN}
+
+
+COLUMNS = Schema(
+    ("a", 'b, "c"'), (), ("float", "integer"), (0.0, 2.0), (None, (1.0, 2.0)), (0.0,) * 1001
+)
 
 
 def write(path: Path, content: Any, **tensors: torch.Tensor) -> Path:
@@ -78,6 +85,26 @@ def test_the_digest_is_of_the_configuration_too(tmp_path: Path) -> None:
         load(path)
 
 
+def test_columns_come_back_as_they_were(tmp_path: Path) -> None:
+    flow, path = build_flow("coupling", 2), tmp_path / "flow.safetensors"
+    save(flow, path, COLUMNS)
+    assert load_with_schema(tmp_path)[1] == COLUMNS
+    save(flow, path)
+    assert load_with_schema(path)[1] is None
+    with pytest.raises(ValueError, match="names of its columns are not 3"):
+        save(build_flow("coupling", 3), path, COLUMNS)
+
+
+def test_columns_that_lie_are_refused(tmp_path: Path) -> None:
+    """Each lie of the hostile corpus, in a file whose digests are right."""
+    flow, path = build_flow("coupling", [2]), tmp_path / "flow.safetensors"
+    content = GOOD | {"sha256": digest(flow.config, flow.state_dict())}
+    for columns in lies():
+        save_file(flow.state_dict(), path, {"flowlab": json.dumps(with_columns(content, columns))})
+        with pytest.raises(ModelFileError, match=r"column|quantiles"):
+            load(path)
+
+
 def test_the_digest_tells_names_types_and_shapes_apart() -> None:
     """Of tensors that are the same bytes."""
     zeros = torch.zeros(2, 3)
@@ -100,7 +127,7 @@ def test_wrong_tensors_are_refused(tmp_path: Path) -> None:
 def test_damage_is_noticed_wherever_it_is(tmp_path: Path) -> None:
     """Any length that is cut off, and any bit of the file that is flipped."""
     path = tmp_path / "flow.safetensors"
-    save(build_flow("coupling", 2), path)
+    save(build_flow("coupling", 2), path, COLUMNS)
     whole, dice = path.read_bytes(), random.Random(0)
     for length in (0, 5, len(whole) - 1, *dice.sample(range(len(whole)), 50)):
         path.write_bytes(whole[:length])
