@@ -1,4 +1,4 @@
-"""python -m flowlab sample and score from a shell: what they refuse, how they end, what they need."""
+"""python -m flowlab sample and score: what they refuse, how they end, what they need."""
 
 import json
 import os
@@ -16,7 +16,8 @@ from flowlab import __main__ as program
 from flowlab import signals
 from flowlab.commands import sample, score
 from flowlab.export import save
-from flowlab.flows import build_flow
+from flowlab.flows import FLOWS, build_flow
+from flowlab.flows.units import Standardize
 from flowlab.schema import Schema
 
 FLOW = [sys.executable, "-m", "flowlab"]
@@ -31,11 +32,12 @@ print(json.dumps(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024))
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a run of columns a, b given c, one without contexts, and rows."""
     monkeypatch.chdir(tmp_path)
-    names = {"names": ("a", "b")}
-    for run, context in (("run", 1), ("free", 0)):
+    quantiles = (*map(float, range(1001)),)
+    for run, context in (("run", ("c",)), ("free", ())):
         (tmp_path / run).mkdir()
-        schema = replace(Schema.plain(2, context), **names, quantiles=(*map(float, range(1001)),))
-        flow = build_flow("coupling", 2, context=context)
+        schema = replace(Schema.plain(2, len(context)), names=("a", "b"), context_names=context)
+        schema = replace(schema, quantiles=quantiles)
+        flow = build_flow("coupling", 2, context=len(context))
         save(flow, tmp_path / run / "flow.safetensors", schema)
     (tmp_path / "new.csv").write_text("c,a,b,id\n1,2,3,x\n4,5,6,y\n")
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n,3\n4,inf\nNA,5\n,6\n,7\n")
@@ -133,8 +135,14 @@ def test_latest_is_the_run_that_ended_last(folder: Path, capfd: pytest.CaptureFi
     assert printed.startswith("a,b\n")
 
 
-def test_a_flow_of_images_is_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    save(build_flow("planar", [2, 2]), folder / "flow.safetensors")
+def test_a_flow_of_images_is_refused(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FLOWS, "still", lambda shape, context: [Standardize(shape)])
+    save(build_flow("still", [2, 2]), folder / "flow.safetensors")
+    columns = Schema.plain(2, 0)
+    with pytest.raises(ValueError, match="columns for points that are not rows of numbers"):
+        save(build_flow("still", [2, 2]), folder / "other.safetensors", columns)
     with pytest.raises(SystemExit, match="2"):
         sample.main(["flow.safetensors", "-n", "2"])
     assert "points of shape (2, 2); expected rows" in capfd.readouterr().err
@@ -193,9 +201,8 @@ def test_a_signal_leaves_nothing_behind(signum: signal.Signals, end: str, folder
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signum)
-    assert process.wait(20) == 128 + signum
-    assert process.stderr is not None
-    assert process.stderr.read() == ""
+    assert process.communicate(timeout=20)[1] == ""
+    assert process.returncode == 128 + signum
     assert path.read_bytes() == b"old"
     assert not list(folder.glob(".*"))
 

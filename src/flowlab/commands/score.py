@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> None:
         check_columns(table, used.schema.used, NEW)
         with bar(0, "check", args.output) as shown:
             found = check_cells(table, used.schema.used, args.missing, shown.update)
-        typed = _types(table, used, found, args.output)
+        typed = _types(table, used, found, args)
         columns = table.frame.collect_schema() | typed | dict.fromkeys(NEW, pl.Float64())
         with (
             bar(found.num, "score", args.output) as shown,
@@ -83,16 +83,18 @@ def scores(table: "Table", used: Used) -> "Iterator[pl.DataFrame]":
         yield piece.with_columns(pl.Series(name, v, nan_to_null=True) for name, v in new)
 
 
-def _types(
-    table: "Table", used: Used, found: "Found", output: Path | None
-) -> "dict[str, pl.DataType]":
-    """Types for columns that were read from text as numbers, if what is written has types."""
+def _types(table: "Table", used: Used, found: "Found", args: Any) -> "dict[str, pl.DataType]":
+    """Types for columns that were read from text as numbers, if what is written has types.
+
+    Whole numbers of an array cannot have empty cells among them.
+    """
     import polars as pl
 
-    if table.layout is None or output is None or output.suffix.lower() not in TYPED:
+    end = "" if args.output is None else args.output.suffix.lower()
+    if table.layout is None or end not in TYPED:
         return {}
-    names = used.schema.used
-    return {name: pl.Int64() if name in found.whole else pl.Float64() for name in names}
+    whole = () if end == ".npy" and args.missing == "keep" else found.whole
+    return {name: pl.Int64() if name in whole else pl.Float64() for name in used.schema.used}
 
 
 def _arguments(words: Sequence[str]) -> Any:

@@ -62,7 +62,7 @@ def check_cells(
                     first, count = faulty.get((name, kind), (np.empty(0, np.int64), 0))
                     first = np.append(first, np.flatnonzero(where) + num)[:3]
                     faulty[name, kind] = first, count + int(where.sum())
-                values = values[finite]
+                values = values[~np.isnan(values)]
             if name in whole and not is_whole(values, LARGEST):
                 del whole[name]
         num += piece.height
@@ -84,5 +84,5 @@ def _check_text(table: Table, piece: pl.DataFrame, name: str, before: int) -> No
     found = piece.select(name).with_row_index("row", before).filter(text.no_number(name))
     if found.height:
         index = found["row"].to_numpy().astype(np.int64)
-        said = say_text(found[name], index, mixed=found.height < piece.height)
+        said = say_text(found[name], index, mixed=found.height < before + piece.height)
         raise DataError(f"{table.label}: column {name} holds {said}; the flow has numbers there")
