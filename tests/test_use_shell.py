@@ -48,7 +48,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pl.DataFrame({"a": ["1"], "b": [1]}).write_parquet(tmp_path / "text.parquet")
     nested = {"a": [1.0], "b": [2], "more": [[1, 2]], "note": ["x"]}
     pl.DataFrame(nested).write_parquet(tmp_path / "nested.parquet")
-    pl.DataFrame({"a": [1.0], "b": [2], "more": [None]}).write_parquet(tmp_path / "null.parquet")
+    null = pl.Series([None, 1], dtype=pl.Int64)
+    pl.DataFrame({"a": [1.0, 2.0], "b": [2, 3], "n": null}).write_parquet(tmp_path / "null.parquet")
     (tmp_path / "folder.csv").mkdir()
     return tmp_path
 

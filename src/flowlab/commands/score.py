@@ -45,7 +45,7 @@ def main(words: Sequence[str]) -> None:
         with bar(0, "check", args.output) as shown:
             found = check_cells(table, used.schema.used, args.missing, shown.update)
         typed = _types(table, used, found, args)
-        columns = table.frame.collect_schema() | typed | dict.fromkeys(NEW, pl.Float64())
+        columns = table.types | typed | dict.fromkeys(NEW, pl.Float64())
         with (
             bar(found.num, "score", args.output) as shown,
             writing(args.output, columns, found.num) as write,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from flowlab import signals
 from flowlab.commands.terminal import print_anywhere
-from flowlab.errors import ConfigError, FlowlabError
+from flowlab.errors import ConfigError, FlowlabError, OutputError
 
 if TYPE_CHECKING:
     from flowlab.flows import Flow
@@ -49,6 +49,8 @@ class Arguments(argparse.ArgumentParser):
             from flowlab.writing import check_output
 
             check_output(args.output)
+        elif sys.stdout is None:
+            raise OutputError("standard output: closed; -o names a file to write")
         return args
 
 

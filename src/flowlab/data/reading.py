@@ -77,26 +77,27 @@ class Table:
                 return frame.head(frame.height - blank).lazy()
             if others := self.no_numbers(names):
                 raise DataError(self.explain(others))
-            schema = self.frame.collect_schema()
+            schema = self.types
             types = {n: pl.Float32 if schema[n] in EXACT else pl.Float64 for n in names}
             return self.frame.select(pl.col(name).cast(kind) for name, kind in types.items())
 
+    @property
+    def types(self) -> dict[str, pl.DataType]:
+        """Of all columns."""
+        if self.layout is not None:
+            return dict.fromkeys(self.names, pl.String())
+        return dict(self.frame.collect_schema())
+
     def no_numbers(self, names: Sequence[str]) -> dict[str, str]:
         """The columns whose type is not of numbers, with what they hold; of text files none."""
-        if self.layout is not None:
-            return {}
-        schema = self.frame.collect_schema()
-        return {name: kind for name in names if (kind := _no_numbers(schema[name]))}
+        types = self.types if self.layout is None else {}
+        return {n: kind for n in names if n in types and (kind := _no_numbers(types[n]))}
 
     def whole(self, names: Sequence[str]) -> list[str]:
         """Those of some columns whose type holds whole numbers alone, or may as text does."""
-        schema = self.frame.collect_schema()
-        kinds = {name: schema[name] for name in names}
-        return [
-            name
-            for name, kind in kinds.items()
-            if self.layout is not None or kind.is_integer() or kind == pl.Boolean
-        ]
+        types = self.types
+        kinds = (pl.String, pl.Boolean)
+        return [name for name in names if types[name].is_integer() or types[name] in kinds]
 
     def explain(self, others: dict[str, str]) -> str:
         """The line on columns that hold no numbers, with what they hold."""
