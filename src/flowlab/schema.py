@@ -13,6 +13,7 @@ Numbers = NDArray[np.float64]
 KINDS = ("integer", "float")
 LARGEST = 2**53  # float64 holds whole numbers up to it
 NUM_QUANTILES = 1001
+PIECE = 16_384  # rows that are read, drawn, scored or written at once
 MAX_NAME = 1000  # characters
 MOST = 1e300  # of any number, so that sums and differences are numbers too
 

@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flowlab.commands.using import Arguments, Used, bar, one_line_errors, opened
+from flowlab.commands.using import Arguments, Used, one_line_errors, opened, write
 from flowlab.errors import ConfigError, NonFiniteError
 
 if TYPE_CHECKING:
@@ -27,16 +27,8 @@ def main(words: Sequence[str]) -> None:
         args = _arguments(words)
         used = opened(args.run)
         context = _context(args.given, used)
-
-        from flowlab.writing import writing
-
-        with (
-            bar(args.n, "sample", args.output) as shown,
-            writing(args.output, _columns(used), args.n) as write,
-        ):
-            for piece in samples(used, args.n, args.seed, context, args.temperature):
-                write(piece)
-                shown.update(piece.height)
+        pieces = samples(used, args.n, args.seed, context, args.temperature)
+        write(pieces, _columns(used), args.n, "sample", args.output)
 
 
 def samples(
@@ -51,8 +43,8 @@ def samples(
     import polars as pl
     import torch
 
-    from flowlab.data.reading import PIECE
     from flowlab.rng import generator
+    from flowlab.schema import PIECE
 
     run, flow, schema = used
     g = generator("sample", seed)

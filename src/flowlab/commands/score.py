@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowlab.commands.using import Arguments, Used, bar, one_line_errors, opened
+from flowlab.commands.using import Arguments, Used, bar, one_line_errors, opened, write
 from flowlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ def main(words: Sequence[str]) -> None:
 
         from flowlab.data.fresh import check_cells, check_columns
         from flowlab.data.reading import read
-        from flowlab.writing import writing
 
         table = read(args.file, by_rows=True)
         used = opened(args.run)
@@ -46,14 +45,11 @@ def main(words: Sequence[str]) -> None:
             found = check_cells(table, used.schema.used, args.missing, shown.update)
         typed = _types(table, used, found, args)
         columns = table.types | typed | dict.fromkeys(NEW, pl.Float64())
-        with (
-            bar(found.num, "score", args.output) as shown,
-            writing(args.output, columns, found.num) as write,
-        ):
-            for piece in scores(table, used):
-                numbers = [table.number(piece, name).cast(kind) for name, kind in typed.items()]
-                write(piece.with_columns(numbers))
-                shown.update(piece.height)
+        pieces = (
+            piece.with_columns(table.number(piece, name).cast(kind) for name, kind in typed.items())
+            for piece in scores(table, used)
+        )
+        write(pieces, columns, found.num, "score", args.output)
 
 
 def scores(table: "Table", used: Used) -> "Iterator[pl.DataFrame]":

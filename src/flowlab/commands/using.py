@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -13,6 +13,8 @@ from flowlab.commands.terminal import print_anywhere
 from flowlab.errors import ConfigError, FlowlabError, OutputError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from flowlab.flows import Flow
     from flowlab.schema import Schema
 
@@ -90,6 +92,33 @@ def opened(run: str) -> Used:
     return Used(path, flow, schema or Schema.plain(flow.shape[0], flow.context))
 
 
+def write(
+    pieces: "Iterable[pl.DataFrame]",
+    columns: "Mapping[str, pl.DataType]",
+    num: int,
+    what: str,
+    output: Path | None,
+) -> None:
+    """Write pieces of so many rows, with a bar; a signal ends it after the next one.
+
+    Raises SystemExit with 130 or 143 then, when nothing is left behind.
+    """
+    from flowlab.writing import writing
+
+    noted = signals.Noted()
+    if output is not None:  # else there is nothing to clear away, and a reader may keep it waiting
+        noted.start()
+    try:
+        with bar(num, what, output) as shown, writing(output, columns, num) as write_piece:
+            for piece in pieces:
+                write_piece(piece)
+                shown.update(piece.height)
+                if noted.signum:
+                    sys.exit(128 + noted.signum)
+    finally:
+        noted.stop()
+
+
 def bar(total: int, what: str, output: Path | None) -> Any:
     """A progress bar on a terminal, unless the rows themselves go there."""
     from tqdm import tqdm
@@ -110,11 +139,8 @@ def bar(total: int, what: str, output: Path | None) -> Any:
 def one_line_errors() -> Iterator[None]:
     """One line and an exit code for what ends a command before its time."""
     print_anywhere()
-    signals.leave_by_exception()
     try:
         yield
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:  # as of `| head`: enough was read
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except FlowlabError as error:

@@ -13,10 +13,10 @@ import polars as pl
 
 from flowlab.data import text
 from flowlab.errors import DataError
+from flowlab.schema import PIECE
 
 TEXT = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
 FORMATS = (*TEXT, ".parquet", ".arrow", ".feather", ".npy", ".npz")
-PIECE = 16_384  # rows
 EXACT = (pl.Boolean, pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.Float32)  # in float32
 
 
