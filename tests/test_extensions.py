@@ -26,6 +26,7 @@ FILES = {
         import torch
         from flowlab.data import Data, Points
 
+
         def load(num, seed):
             steps = torch.randn(num, 3, generator=torch.Generator().manual_seed(seed))
             train, val, test = steps.cumsum(1).split([num - 2 * (num // 5), num // 5, num // 5])
@@ -41,14 +42,18 @@ FILES = {
         import torch
         from flowlab.flows import FLOWS, Transform
 
+
         class Scale(Transform):
             def __init__(self, dim):
                 super().__init__()
                 self.s = torch.nn.Parameter(torch.zeros(dim))
+
             def forward(self, x, context=None):
                 return x * self.s.exp(), self.s.sum().expand(len(x))
+
             def inverse(self, u, context=None):
                 return u / self.s.exp(), -self.s.sum().expand(len(u))
+
 
         FLOWS["scale"] = lambda shape, context: [Scale(*shape)]
     """,

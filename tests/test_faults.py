@@ -84,9 +84,9 @@ def metrics_of(folder: Path) -> dict[str, Any]:
 @pytest.mark.long
 def test_runs_cut_by_signals_at_random_moments_go_on_to_the_same_end() -> None:
     script = Path(__file__).parent / "benchmarks" / "kill_runs.py"
-    run = subprocess.run([sys.executable, str(script), "1"], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, str(script), "2"], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "3 signals, 0 of 1 runs ended differently" in run.stdout
+    assert "6 signals, 0 of 2 runs ended differently" in run.stdout
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

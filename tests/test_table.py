@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import inspect
 import io
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from conftest import NO_PICTURES, Compose
-from sklearn.datasets import load_wine
+from conftest import NO_PICTURES, ROOT, Compose
+from omegaconf import OmegaConf
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from torch import Tensor
 
+from flowlab import load
 from flowlab.data import Data, table
 from flowlab.data.reading import read
 from flowlab.experiment import train
@@ -227,16 +231,41 @@ def test_names_that_are_numbers(tmp_path: Path) -> None:
     assert data.noise is not None
 
 
-def test_a_run_over_a_table(compose_config: Compose, tmp_path: Path) -> None:
-    wine = load_wine()
-    path = tmp_path / "wine.csv"
-    x = (wine.data - wine.data.mean(0)) / wine.data.std(0)
-    pl.DataFrame(x, schema=list(wine.feature_names)).write_csv(path)
-    words = (f"data.path={path}", "data.context=[ash]", "trainer.max_epochs=2", *NO_PICTURES)
-    metrics = train(compose_config("data=table", *words, f"run_dir={tmp_path / 'run'}"))
-    assert metrics["status"] == "completed"
-    assert metrics["test/nll"] > 0
+@pytest.mark.parametrize(
+    ("load_set", "words"),
+    [
+        (load_wine, {"context": ["ash"]}),
+        (load_breast_cancer, {"support": {"mean area": "positive"}}),
+        (load_diabetes, {"drop": ["sex"]}),
+    ],
+)
+def test_a_run_over_a_real_table(
+    load_set: Callable[[], Any], words: Any, compose_config: Compose, tmp_path: Path
+) -> None:
+    """The flow that it leaves gives the file's own rows the density that it tells."""
+    found, path, run = load_set(), tmp_path / "my.csv", tmp_path / "run"
+    pl.DataFrame(found.data, schema=list(map(str, found.feature_names))).write_csv(path)
+    cfg = compose_config(
+        *("data=table", f"data.path={path}", "trainer.max_epochs=2", "data.seed=3"),
+        *(*NO_PICTURES, f"run_dir={run}"),
+    )
+    cfg.data.update(words)
+    metrics = train(cfg)
+    assert metrics["data/rows"] == len(found.data)
     assert "test/kl" not in metrics
+    with torch.no_grad():
+        log_prob = load(run).log_prob(*table(str(path), **words, seed=3).test)
+    assert metrics["test/nll"] == pytest.approx(-float(log_prob.double().mean()), rel=1e-5)
+
+
+def test_a_table_has_each_default_once() -> None:
+    preset = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "data" / "table.yaml").data)
+    assert isinstance(preset, dict)
+    parameters = inspect.signature(table).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    del defaults["seed"]  # the run's, if none is said
+    for name, default in defaults.items():
+        assert preset[name] == (list(default) if isinstance(default, tuple) else default)
 
 
 def test_a_stream_is_not_kept(tmp_path: Path) -> None:

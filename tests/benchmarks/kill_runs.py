@@ -2,10 +2,12 @@
 
 python tests/benchmarks/kill_runs.py [RUNS] [SEED]
 
-Each run gets three of SIGKILL, SIGINT and SIGTERM, in its imports, its training or its end. Its
-metrics, weights and curves are compared to the bit with those of a run that nobody disturbed.
+Every second run is on a table with noise. Each gets three of SIGKILL, SIGINT and SIGTERM, in its
+imports, its training or its end. Its metrics, weights and curves are compared to the bit with those
+of a run that nobody disturbed.
 """
 
+import itertools
 import json
 import random
 import signal
@@ -16,14 +18,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [
-    *(sys.executable, str(ROOT / "train.py"), "trainer.max_epochs=40", "data.num_train=200"),
-    *("callbacks.checkpoint.every_n_train_steps=3", "data.num_val=100", "schedule=cosine"),
+TRAIN = [
+    *(sys.executable, str(ROOT / "train.py"), "trainer.max_epochs=40", "schedule=cosine"),
+    "callbacks.checkpoint.every_n_train_steps=3",
     *(f"~callbacks.{name}" for name in ("density", "samples", "grid", "latents", "loss")),
 ]
+KINDS = {
+    "toy": [*TRAIN, "data.num_train=200", "data.num_val=100"],
+    "table": [*TRAIN, "data=table", "data.path=../table.csv", "data.noise={n: 1}"],
+}
 EXIT_CODES = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -48,13 +55,21 @@ def was_complete(run: Path, moment: float) -> bool:
     return bool(json.loads(path.read_text())["status"] == "completed")
 
 
-def cut_and_go_on(folder: Path, name: str, dice: random.Random) -> list[str]:
+def write_table(path: Path) -> None:
+    """A column of numbers, and one of counts that depend on it."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400)
+    rows = (f"{a:.6f},{n}\n" for a, n in zip(x, rng.poisson(np.exp(1 + x / 2)), strict=True))
+    path.write_text("x,n\n" + "".join(rows))
+
+
+def cut_and_go_on(kind: str, folder: Path, name: str, dice: random.Random) -> list[str]:
     """Three signals and then the end; returns what each of them did."""
     told = []
     again: list[str] = []
     for _ in range(3):
         process = subprocess.Popen(
-            [*COMMAND, f"hydra.run.dir={name}", *again],
+            [*KINDS[kind], f"hydra.run.dir={name}", *again],
             cwd=folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -73,7 +88,7 @@ def cut_and_go_on(folder: Path, name: str, dice: random.Random) -> list[str]:
         if (folder / name / ".hydra").exists():
             again = [f"ckpt_path={name}"]
     subprocess.run(
-        [*COMMAND, f"hydra.run.dir={name}", *again], cwd=folder, check=True, capture_output=True
+        [*KINDS[kind], f"hydra.run.dir={name}", *again], cwd=folder, check=True, capture_output=True
     )
     return told
 
@@ -81,16 +96,17 @@ def cut_and_go_on(folder: Path, name: str, dice: random.Random) -> list[str]:
 def main(runs: int, seed: int) -> int:
     dice, different = random.Random(seed), 0
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        subprocess.run(
-            [*COMMAND, "hydra.run.dir=whole"], cwd=folder, check=True, capture_output=True
-        )
-        whole = result(folder / "whole")
-        for i in range(runs):
-            told = cut_and_go_on(folder, f"cut{i}", dice)
-            same = result(folder / f"cut{i}") == whole
+        write_table(Path(name, "table.csv"))
+        for i, kind in zip(range(runs), itertools.cycle(KINDS), strict=False):
+            folder = Path(name, kind)
+            if not folder.exists():
+                folder.mkdir()
+                whole = [*KINDS[kind], "hydra.run.dir=whole"]
+                subprocess.run(whole, cwd=folder, check=True, capture_output=True)
+            told = cut_and_go_on(kind, folder, f"cut{i}", dice)
+            same = result(folder / f"cut{i}") == result(folder / "whole")
             different += not same
-            print(f"{', '.join(told)}: {'the same' if same else 'DIFFERENT'}", flush=True)
+            print(f"{kind}: {', '.join(told)}: {'the same' if same else 'DIFFERENT'}", flush=True)
     print(f"{3 * runs} signals, {different} of {runs} runs ended differently")
     return different
 
