@@ -93,15 +93,15 @@ def _thinned(values: Array, most: int) -> Array:
 def _labels(values: Sequence[float], log: bool) -> list[str]:
     """With as many digits as tell neighbours apart.
 
-    >>> _labels([2.5, 5], False), _labels([1e7, 1.1e7], False), _labels([3e7, 3e7 + 0.5], False)
-    (['2.5', '5'], ['1e7', '1.1e7'], ['30000000', '30000000.5'])
+    >>> _labels([2.5, 5], False), _labels([0, 1.1e7], False), _labels([3e7, 3e7 + 0.5], False)
+    (['2.5', '5'], ['0', '1.1e7'], ['30000000', '30000000.5'])
     """
     space = min(np.diff(values)) if len(values) > 1 else max(map(abs, values), default=0)
     digits = [1 - math.floor(math.log10(v if log else space or 1)) for v in values]
     values = list(map(round, values, digits))
     fixed = [np.format_float_positional(value, trim="-") for value in values]
     short = [np.format_float_scientific(value, trim="-", exp_digits=1) for value in values]
-    short = [label.replace("e+", "e") for label in short]
+    short = [label.replace("e+", "e").replace("0e0", "0") for label in short]
     most = max(6, max(map(len, short), default=0))
     chosen = fixed if all(len(label) <= most for label in fixed) else short
     return [label.replace("-", MINUS) for label in chosen]
