@@ -279,7 +279,11 @@ def test_the_columns_of_the_pairs_can_be_chosen(
 
 @pytest.mark.parametrize(
     ("column", "hint"),
-    [("colum 7", "did you mean column 7"), ("xyz", "available: column 0, column 1, ")],
+    [
+        ("colum 7", "did you mean column 7"),
+        ("COLUMN 7", "did you mean column 7"),
+        ("xyz", "columns: column 0, column 1, "),
+    ],
 )
 def test_a_column_that_is_not_there_is_told_before_the_training(
     column: str, hint: str, run: Callable[..., Any], drawings: dict[str, tuple[Any, ...]]

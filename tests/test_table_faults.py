@@ -250,6 +250,7 @@ def test_names_that_are_not_there(write: Write) -> None:
         refused(path, f"data.{key}", "no column incme; did you mean income?", **{key: ["incme"]})
     for key in ("support", "noise"):
         refused(path, f"data.{key}", "did you mean age?", **{key: {"aeg": 1}})
+    refused(path, "no column AGE; did you mean age?", columns=["AGE"])
     refused(path, "no column zzz; columns: ok, income, age", columns=["zzz"])
     other = write("other.csv", income=normal())
     refused(path, "data.test_path=", "no column age", test_path=str(other))

@@ -1,6 +1,5 @@
 """Samples over held-out data, for each pair of a few columns."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from scipy.stats import rankdata
 
 from flowlab.callbacks.picture import Drawing, Picture, beside, in_plane, positive
 from flowlab.data import Data
+from flowlab.data.columns import near_names
 from flowlab.errors import ConfigError
 from flowlab.flows import Flow
 from flowlab.plots import table
@@ -38,9 +38,7 @@ class Pairs(Picture):
         names = self.training.data.of(0).names
         for column in self.columns or ():
             if column not in names:
-                near = difflib.get_close_matches(column, names, n=3)
-                some = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-                hint = f"did you mean {' or '.join(near)}?" if near else f"available: {some}"
+                hint = near_names(column, names)
                 raise ConfigError(f"callbacks.pairs.columns: no column {column!r}; {hint}")
 
     def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:

@@ -111,7 +111,9 @@ def _check_there(table: Table, key: str, names: Sequence[str]) -> None:
 
 def near_names(name: str, names: Collection[str]) -> str:
     """A question that names columns that look like this one, or else what columns there are."""
-    close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
+    small = {other.casefold(): other for other in names}
+    found = difflib.get_close_matches(name.casefold(), small, n=2, cutoff=0.5)
+    close = [small[other] for other in found]
     return f"did you mean {' or '.join(close)}?" if close else f"columns: {_some(names)}"
 
 
