@@ -121,10 +121,10 @@ def read(
     path = Path(path)
     label = f"{key}={path}" if key else str(path)
     end = next((end for end in FORMATS if path.name.lower().endswith(end)), None)
-    if end is None:
-        raise DataError(f"{label}: unknown format; expected a name that ends in {_listed()}")
     with readable(label):
         _check_file(label, path)
+        if end is None:
+            raise DataError(f"{label}: unknown format; expected a name that ends in {_listed()}")
         layout = None
         if end in TEXT:
             layout = text.layout(label, path, TEXT[end], header)
@@ -165,7 +165,7 @@ def _check_file(label: str, path: Path) -> None:
         raise DataError(f"{label}: a directory; expected a file")
     if not path.exists():
         others = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, others, n=2)
+        near = difflib.get_close_matches(path.name, others, n=2, cutoff=0.75)
         hint = (
             f"did you mean {' or '.join(near)}?" if near else f"looked in {path.absolute().parent}"
         )
