@@ -171,6 +171,13 @@ def test_missing_cells(name: str, write: Write) -> None:
     assert table(str(path), columns=["ok"]).facts["data/dropped"] == 0
 
 
+def test_a_column_of_nothing(write: Write) -> None:
+    """Not all rows are to go for it; and the shell gets the quotes that it and Hydra need."""
+    path = write("my.parquet", **{"k (x)": pl.Series([None] * 200, dtype=pl.Float64)})
+    refused(path, """; 'data.drop=["k (x)"]' leaves out what has no numbers""")
+    assert table(str(path), drop=["k (x)"]).names == ("ok",)
+
+
 def test_words_for_nothing_are_missing_cells(tmp_path: Path) -> None:
     path = written(tmp_path / "my.csv", f"a,b\n{ROWS}\n1,NA\n2, ?\n3,\n4,null\n\n\n")
     refused(path, "b is empty in rows 51, 52, 53 and 1 more", "4 of 54 rows")
@@ -178,7 +185,7 @@ def test_words_for_nothing_are_missing_cells(tmp_path: Path) -> None:
 
 def test_constant_columns(write: Write) -> None:
     refused(write(a=[3.5] * 200), "same in all training rows: column a (3.5)", "data.drop=[a]")
-    refused(write(a=[3.5] * 200), "column a (3.5)", context=["a"])
+    refused(write(a=[3.5] * 200), "column a (3.5); lower data.context", context=["a"])
     assert table(str(write(a=[3] * 200)), noise={"a": 1}).noise is not None
 
 
@@ -190,6 +197,10 @@ def test_columns_that_others_determine(write: Write) -> None:
     exact, nearly = write("x.parquet", a=a, b=a + b).as_posix(), a + 1e-4 * b
     assert table(exact).shape == (3,)
     assert table(str(write(a=a, b=nearly))).shape == (3,)
+    # one row that is far out makes no line of the others
+    far_a, far_b = (np.where(np.arange(200) == 7, 1e9, column) for column in (a, b))
+    assert table(str(write(a=far_a, b=far_b))).shape == (3,)
+    refused(write(a=far_a, b=far_a), "column b equals a")
     # noise makes a density of it; a context may be anything, but not decide a coordinate
     assert table(str(write(a=a, b=a)), noise={"b": 1}).shape == (3,)
     assert table(str(write(a=a, b=a)), context=["a", "b"]).shape == (1,)
@@ -294,7 +305,7 @@ def test_few_values_and_shared_ones_are_told(
     (line,) = warned(caplog, path)
     assert "rooms has 5 values" in line
     assert re.search(r"capital is 0 in 2\d% of the rows", line)
-    assert "data.noise={rooms: 1} spreads" in line
+    assert "'data.noise={rooms: 1}' spreads" in line
     assert "data.drop" in line
     assert not warned(caplog, path, noise={"rooms": 1}, drop=["capital"])
     assert not warned(caplog, path, context=["rooms", "capital"])

@@ -19,7 +19,8 @@ def main(words: list[str]) -> None:
         print(USAGE)
         return
     if command not in ("report", "sample", "score"):
-        sys.exit(USAGE)
+        print(USAGE, file=sys.stderr)
+        sys.exit(ConfigError.exit_code)
     try:
         others = import_named(others)
     except ConfigError as error:

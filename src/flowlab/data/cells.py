@@ -14,7 +14,7 @@ from torch import Tensor
 from flowlab import processes
 from flowlab.data import text
 from flowlab.data.columns import Columns
-from flowlab.data.reading import Table, readable
+from flowlab.data.reading import Table, leave_out, readable
 from flowlab.errors import DataError
 from flowlab.schema import LARGEST
 
@@ -152,7 +152,7 @@ def _warn_of_whole(rows: Rows) -> None:
         log.warning(
             f"warning: {rows.table.label}: {', '.join(sorted(whole))}: whole numbers beyond "
             f"{WHOLE}, which float32 cannot tell apart; they stay float64 until they are "
-            f"standardised; data.drop=[{','.join(sorted(whole))}] if these only number the rows"
+            f"standardised; {leave_out(sorted(whole))} if these only number the rows"
         )
 
 
@@ -202,10 +202,13 @@ def _say_missing(
             f"{name} is {kind} in {rows_of(np.flatnonzero(where))}" for kind, where in kinds.items()
         ]
     more = f"; {len(faulty) - 8} more columns" if len(faulty) > 8 else ""
-    return (
-        f"{table.label}: column {'; '.join(said)}{more}; data.missing=drop leaves out these "
-        f"{int((~keep).sum())} of {len(keep)} rows, data.drop leaves out columns"
+    help = (
+        f"data.missing=drop leaves out these {int((~keep).sum())} of {len(keep)} rows, "
+        "data.drop leaves out columns"
     )
+    if hollow := [name for name, bad in faulty.items() if bad.all()]:
+        help = f"{leave_out(hollow)} leaves out what has no numbers"
+    return f"{table.label}: column {'; '.join(said)}{more}; {help}"
 
 
 def _say_outside(

@@ -12,6 +12,7 @@ from torch import Tensor
 from flowlab import processes
 from flowlab.data.columns import Columns
 from flowlab.data.data import Points
+from flowlab.data.reading import key_of, leave_out
 from flowlab.errors import DataError
 from flowlab.rng import generator
 
@@ -36,19 +37,23 @@ def check_density(label: str, columns: Columns, train: Points) -> None:
     low, high = (torch.cat([limit(part) for part in parts]) for limit in (_lowest, _highest))
     if constant := np.flatnonzero((low == high).numpy() & (noise == 0)).tolist():
         said = ", ".join(f"{names[j]} ({float(low[j]):g})" for j in constant)
-        raise DataError(
-            f"{label}: the same in all training rows: column {said}; "
-            f"data.drop=[{','.join(names[j] for j in constant)}] leaves out"
-        )
+        help = f"{leave_out([names[j] for j in constant])} leaves out"
+        if constant[0] < len(columns.context):
+            help = "lower data.context"
+        raise DataError(f"{label}: the same in all training rows: column {said}; {help}")
     plain = np.flatnonzero(noise == 0).tolist()
-    found = dependent([part[:: -(-len(part) // CHUNK)] for part in parts], plain)
+    some = [part[:: -(-len(part) // CHUNK)] for part in parts]
+    found = dependent(some, plain)
     if any(j >= len(columns.context) for j in found):
         found = dependent(parts, plain)  # of some rows may not be of all
+        if len(usual := _without_extremes(some)) > 2 * len(names):
+            inside = dependent([usual], plain)  # a single row that is far out correlates all
+            found = {j: others for j, others in found.items() if j in inside}
     if found := {j: others for j, others in found.items() if j >= len(columns.context)}:
         said = "; ".join(_say_dependent(names, parts, j, others) for j, others in found.items())
         raise DataError(
             f"{label}: {said}; such rows have no density; "
-            f"data.drop=[{','.join(names[j] for j in found)}] leaves out"
+            f"{leave_out([names[j] for j in found])} leaves out"
         )
 
 
@@ -88,13 +93,15 @@ def warn_of_values(label: str, columns: Columns, x: Tensor, seed: int) -> None:
         if len(values) <= min(FEW, len(some) / 5):
             values = torch.unique(x[:, j])
             few.append(f"{name} has {len(values)} values")
-            steps += [f"{name}: {step:.3g}"] if (step := step_of(values)) else []
+            steps += [f"{key_of(name)}: {step:.3g}"] if (step := step_of(values)) else []
         elif counts.max() >= max(2, SHARE * len(some)):
             value = values[counts.argmax()]
             share = float((x[:, j] == value).double().mean())
             shared.append(f"{name} is {float(value):g} in {share:.0%} of the rows")
     if (few or shared) and processes.is_first():
-        helps = [f"data.noise={{{', '.join(steps)}}} spreads values over their step"] * bool(steps)
+        helps = [f"'data.noise={{{', '.join(steps)}}}' spreads values over their step"] * bool(
+            steps
+        )
         log.warning(
             f"warning: {label}: {', '.join(few + shared)}: there the density is without bound, and "
             f"its NLL means nothing; {'; '.join([*helps, 'data.drop leaves columns out'])}"
@@ -162,6 +169,13 @@ def _say_dependent(names: Sequence[str], parts: Sequence[Tensor], j: int, others
     equal = len(others) == 1 and torch.equal(x[:, j], x[:, others[0]])
     verb = "equals" if equal else "follows exactly from"
     return f"column {names[j]} {verb} {' and '.join(names[k] for k in others)}"
+
+
+def _without_extremes(parts: Sequence[Tensor]) -> Tensor:
+    """The rows in which all columns are within the middle 98 % of theirs, side by side."""
+    x = torch.cat(list(parts), -1).double()
+    low, high = x.quantile(0.01, dim=0), x.quantile(0.99, dim=0)
+    return x[((x >= low) & (x <= high)).all(1)]
 
 
 def _lowest(x: Tensor) -> Tensor:

@@ -2,8 +2,11 @@
 
 import difflib
 import glob
+import json
+import re
+import shlex
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +107,25 @@ class Table:
         said = ", ".join(f"{name} holds {kind}" for name, kind in others.items())
         return (
             f"{self.label}: a density needs numbers: column {said}; "
-            f"data.drop=[{','.join(others)}] leaves out, data.columns chooses"
+            f"{leave_out(others)} leaves out, data.columns chooses"
         )
+
+
+def leave_out(names: Iterable[str]) -> str:
+    """The word for a shell that leaves columns out, with the quotes that it and Hydra need.
+
+    >>> print(leave_out(["a", "b"]), leave_out(["k (x)"]))
+    data.drop=[a,b] 'data.drop=["k (x)"]'
+    """
+    plain = all(re.fullmatch(r"\w+", name, re.ASCII) for name in names)
+    quoted = [name if plain else json.dumps(name, ensure_ascii=False) for name in names]
+    word = f"data.drop=[{','.join(quoted)}]"
+    return word if plain else shlex.quote(word)
+
+
+def key_of(name: str) -> str:
+    """A column's name as a key within braces, as Hydra reads it."""
+    return re.sub(r"([\\()\[\]{}:=,])", r"\\\1", name)
 
 
 def read(

@@ -26,6 +26,8 @@ def summary(metrics: dict[str, Any], run_dir: Path) -> str:
         name, best = "KL" if "test/kl" in metrics else "NLL", metrics["best_replicate"]
         rows[f"best {name}"] = f"{replicates[f'test/{name.lower()}'][best]:.4f} nats, by val/nll"
     stopped = ", stopped by trainer.patience" if metrics.get("stopped_early") else ""
+    if "data/dropped" in metrics:
+        rows["rows"] = f"{metrics['data/rows']}, and {metrics['data/dropped']} dropped"
     rows |= {
         "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}{stopped}",
         "parameters": f"{metrics['params']}",
