@@ -408,6 +408,7 @@ def test_a_terminal_without_plus_minus_gets_the_result_too(
     assert " ± 0.0001 nats" in log.read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_a_multirun_makes_a_run_for_each_value(train_command: list[str], tmp_path: Path) -> None:
     words = ["-m", "num_flows=2,3", *SHORT, "trainer.max_epochs=1"]
     result = run(train_command, *words, cwd=tmp_path)

@@ -110,6 +110,7 @@ Shell = Callable[..., subprocess.CompletedProcess[str]]
 TRAIN = str(ROOT / "train.py")
 
 
+@pytest.mark.long
 def test_data_of_ones_own_from_an_empty_folder(folder: Path, shell: Shell) -> None:
     words = (TRAIN, "--config-dir", "myconf", "data=mine", *QUICK)
     done = shell(*words, "hydra.run.dir=run")
@@ -137,6 +138,7 @@ def test_data_of_ones_own_from_an_empty_folder(folder: Path, shell: Shell) -> No
     assert "_target_: my_data.load" in said.stdout
 
 
+@pytest.mark.long
 def test_a_flow_and_a_target_of_ones_own_from_an_empty_folder(folder: Path, shell: Shell) -> None:
     """Two cells side by side, a report on them by another command, and a resume."""
     words = ("extensions=[my_flow,my_target]", "data=toy", "data.target=cross", *QUICK)
@@ -231,6 +233,7 @@ def test_a_file_names_the_module_of_its_flow_and_imports_nothing(
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.long
 def test_the_working_directory_comes_last(folder: Path, shell: Shell) -> None:
     """A file of the user's with the name of a library's takes nothing's place."""
     for name in ("torch", "random", "hydra"):

@@ -121,6 +121,7 @@ def test_a_signal_before_the_training_is_as_honest(
     assert "Traceback" not in errors
 
 
+@pytest.mark.long
 def test_a_second_signal_does_not_wait_for_the_batch(commands: Commands, tmp_path: Path) -> None:
     """The steps of this flow take many seconds."""
     words = ("num_flows=64", "num_hidden=256", "data.num_train=40000", "data.batch_size=40000")
@@ -135,6 +136,7 @@ def test_a_second_signal_does_not_wait_for_the_batch(commands: Commands, tmp_pat
     assert process.wait(timeout=2) == 143
 
 
+@pytest.mark.long
 def test_a_sweep_that_is_interrupted_says_how_to_go_on(commands: Commands, tmp_path: Path) -> None:
     words = ("-m", "seed=0,1", *LONG[1:], "trainer.max_epochs=200")
     process = commands.start(*words)
@@ -188,6 +190,7 @@ def test_a_second_run_in_one_directory_is_refused(commands: Commands, tmp_path: 
     assert "holds a run already; to go on with it add ckpt_path=" in errors
 
 
+@pytest.mark.long
 def test_a_run_whose_directory_vanishes_ends(commands: Commands, tmp_path: Path) -> None:
     process = commands.start(*LONG, "hydra.run.dir=run")
     wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
@@ -242,6 +245,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_and_spoils_nothing(
     read_checkpoint(last)
 
 
+@pytest.mark.long
 def test_what_only_looks_on_changes_nothing(commands: Commands, tmp_path: Path) -> None:
     """The last weights, from fresh processes with pictures and progress, and more to validate."""
     off = ("data.num_val=1", "~callbacks.progress", *NO_PICTURES)
@@ -285,6 +289,7 @@ def test_a_sweep_stays_in_its_directory(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_what_comes_from_the_environment_stays_there(commands: Commands, tmp_path: Path) -> None:
     secret = "918273645"
     mine = "+mine='${oc.decode:${oc.env:SECRET}}'"

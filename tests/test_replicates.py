@@ -134,6 +134,7 @@ def test_the_exported_flow_is_the_best_on_the_validation_points(
     assert nll == pytest.approx(min(metrics["replicates"]["val/nll"]), abs=1e-5)
 
 
+@pytest.mark.long
 def test_a_sweep_takes_its_error_bars_from_replicates(
     train_command: list[str], tmp_path: Path
 ) -> None:

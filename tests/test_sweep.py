@@ -83,6 +83,7 @@ def test_a_grid_ends_in_a_table_and_pictures(sweep: tuple[Path, str]) -> None:
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1
 
 
+@pytest.mark.long
 @on_one_worker
 def test_the_same_command_again_touches_nothing_that_is_finished(
     sweep: tuple[Path, str], train_command: list[str]
@@ -291,6 +292,7 @@ def test_a_search_is_checked_at_its_corners(train_command: list[str], tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_a_run_of_several_processes_is_no_cell(train_command: list[str], tmp_path: Path) -> None:
     result = run(train_command, "-m", "seed=0,1", "trainer=ddp", cwd=tmp_path)
     assert result.returncode == 2
