@@ -6,8 +6,10 @@ test_flows_use.py, what the rest of the project relies on.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from flowlab.flows import Flow, build_flow
 from flowlab.targets import Bimodal
 
 SINGLE, DOUBLE = torch.float32, torch.float64
+Shape = int | tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Promise:
     lr: float = 1e-2  # of a short training
     grid: int = 160  # cells to a side, for a sum over the plane that is as good as the integral
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # more options to test
+    images: tuple[Shape, ...] = ()  # the shapes to test, of a family of images
+    layers: Callable[[dict[str, Any]], int] = itemgetter("num_flows")  # but for linear ones
 
 
 STEEP = "where a random map is steep and then flat, rounding moves the point, not its image"
@@ -73,6 +78,23 @@ PROMISES = {
     "residual": Promise({"num_flows": 2, "num_hidden": 6}, start=0.3),
     # steps of finite size: neither inverses of each other nor of a volume that is just the trace's
     "ffjord": Promise({"num_flows": 2, "num_hidden": 8, "num_steps": 4}, double=1e-5),
+    "realnvp": Promise(
+        {"num_flows": 2, "num_levels": 1, "num_hidden": 8},
+        single=3e-4,
+        spread=0.15,
+        images=((2, 2), (2, 4, 3)),
+        variants={"levels": {"num_flows": 1, "num_levels": 2}},
+        layers=lambda config: 2 * config["num_flows"] * config["num_levels"],
+    ),
+    "glow": Promise(
+        {"num_flows": 2, "num_levels": 1, "num_hidden": 8},
+        single=3e-4,
+        spread=0.15,
+        images=((2, 2), (2, 4, 3)),
+        variants={"levels": {"num_levels": 2}},
+        # with the priors of what stays behind
+        layers=lambda config: (config["num_flows"] + 1) * config["num_levels"] - 1,
+    ),
 }
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -86,17 +108,28 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     }.items()
 }
 SIZES = {"": (1, 2, 3, 16), "context": (1, 3), "sampling": (2, 3)}  # (3,) of other cases
-DIMS = [
-    (case, dim)
-    for case, (name, _) in CASES.items()
-    for dim in SIZES.get(case.removeprefix(name).removeprefix("-"), (3,))
-]
-PRECISIONS = [(case, dim, DOUBLE) for case, dim in DIMS]
-PRECISIONS += [(case, dim, SINGLE) for case, dim in DIMS if dim <= 3]
+
+
+def shapes_of(case: str) -> tuple[Shape, ...]:
+    name, options = CASES[case]
+    if images := PROMISES[name].images:
+        return ((4, 4),) if options["num_levels"] > 1 else images
+    return SIZES.get(case.removeprefix(name).removeprefix("-"), (3,))
+
+
+def usual(case: str) -> tuple[int, ...]:
+    """The shape of points for tests that need but one."""
+    shape = shapes_of(case)[0] if promise_of(case).images else 3
+    return (shape,) if isinstance(shape, int) else shape
+
+
+SHAPES = [(case, shape) for case in CASES for shape in shapes_of(case)]
+PRECISIONS = [(case, shape, DOUBLE) for case, shape in SHAPES]
+PRECISIONS += [(case, shape, SINGLE) for case, shape in SHAPES if shape != 16]
 
 each_case = pytest.mark.parametrize("case", CASES)
-each_dim = pytest.mark.parametrize(("case", "dim"), DIMS)
-each_precision = pytest.mark.parametrize(("case", "dim", "dtype"), PRECISIONS)
+each_shape = pytest.mark.parametrize(("case", "shape"), SHAPES)
+each_precision = pytest.mark.parametrize(("case", "shape", "dtype"), PRECISIONS)
 
 
 def turned(case: str) -> Any:
@@ -110,18 +143,18 @@ def promise_of(case: str) -> Promise:
     return PROMISES[CASES[case][0]]
 
 
-def build(case: str, dim: int, dtype: torch.dtype = DOUBLE, **others: Any) -> Flow:
+def build(case: str, shape: Shape, dtype: torch.dtype = DOUBLE, **others: Any) -> Flow:
     """A new flow."""
     name, options = CASES[case]
-    torch.manual_seed(dim)
-    return build_flow(name, dim, **options | others).to(dtype)
+    torch.manual_seed(shape if isinstance(shape, int) else math.prod(shape))
+    return build_flow(name, shape, **options | others).to(dtype)
 
 
 def make(
-    case: str, dim: int, dtype: torch.dtype = DOUBLE, part: float = 1.0, **others: Any
+    case: str, shape: Shape, dtype: torch.dtype = DOUBLE, part: float = 1.0, **others: Any
 ) -> Flow:
     """A flow with random weights, far from the identity; deep ones gentler in each layer."""
-    flow = build(case, dim, dtype, **others)
+    flow = build(case, shape, dtype, **others)
     spread = part * promise_of(case).spread * min(1.0, (4 / flow.config["num_flows"]) ** 0.5)
     with torch.no_grad():
         for parameter in flow.parameters():
@@ -129,12 +162,20 @@ def make(
     return flow
 
 
+def small(case: str) -> tuple[int, ...]:
+    """The plane, or the usual image."""
+    return usual(case) if promise_of(case).images else (2,)
+
+
 @functools.cache
 def trained(case: str) -> Flow:
-    """A flow in the plane that has seen two modes for 50 steps, under contexts that say nothing."""
-    flow, generator = build(case, 2, SINGLE), torch.Generator().manual_seed(0)
+    """A flow in the plane that has seen two modes for 50 steps, under contexts that say nothing.
+
+    Or of images, which have them in each pair of their numbers.
+    """
+    flow, generator = build(case, small(case), SINGLE), torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(flow.parameters(), lr=promise_of(case).lr)
-    x = Bimodal().sample(2000, generator)
+    x = Bimodal().sample(2000 * flow.dim // 2, generator).reshape(2000, *flow.shape)
     for _ in range(50):
         optimizer.zero_grad()
         batch = x[torch.randint(len(x), (100,), generator=generator)]
@@ -144,8 +185,9 @@ def trained(case: str) -> Flow:
     return flow.to(DOUBLE)
 
 
-def points(n: int, dim: int, dtype: torch.dtype = DOUBLE) -> Tensor:
-    return torch.randn(n, dim, generator=torch.Generator().manual_seed(1)).to(dtype)
+def points(n: int, shape: Shape, dtype: torch.dtype = DOUBLE) -> Tensor:
+    sizes = (shape,) if isinstance(shape, int) else shape
+    return torch.randn(n, *sizes, generator=torch.Generator().manual_seed(1)).to(dtype)
 
 
 def context_of(flow: Flow, *leading: int, dtype: torch.dtype = DOUBLE) -> Tensor | None:

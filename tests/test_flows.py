@@ -7,17 +7,19 @@ import pytest
 import torch
 from contract import (
     CASES,
-    DIMS,
     DOUBLE,
     PROMISES,
+    SHAPES,
+    Shape,
     build,
     close_to,
     context_of,
-    each_dim,
     each_precision,
+    each_shape,
     make,
     points,
     promise_of,
+    small,
     trained,
     turned,
 )
@@ -28,7 +30,7 @@ from flowlab.flows import FLOWS, Flow
 
 Map = Callable[..., tuple[Tensor, Tensor]]
 
-PLANE = [case for case, dim in DIMS if dim == 2]
+PLANE = [case for case, shape in SHAPES if shape == 2]
 WEIGHTS: dict[str, Callable[[str], Flow]] = {
     "random": lambda case: make(case, 2),
     "trained": trained,
@@ -51,13 +53,13 @@ def test_every_family_has_its_line_in_the_contract() -> None:
 
 @each_precision
 def test_there_and_back_both_ways_and_log_dets_cancel(
-    case: str, dim: int, dtype: torch.dtype
+    case: str, shape: Shape, dtype: torch.dtype
 ) -> None:
-    flow, x = make(case, dim, dtype), points(50, dim, dtype)
+    flow, x = make(case, shape, dtype), points(50, shape, dtype)
     c, close = context_of(flow, 50, dtype=dtype), close_to(case, dtype)
-    y, log_det = flow.inverse(x, c)
+    y, log_det = flow.inverse(x.flatten(1), c)
     forth, log_det_forth = flow(y, c)
-    close(forth, x)
+    close(forth, x.flatten(1))
     close(log_det_forth, -log_det)
     u, log_det = flow(x, c)
     back, log_det_back = flow.inverse(u, c)
@@ -69,20 +71,22 @@ def test_there_and_back_both_ways_and_log_dets_cancel(
 
 
 def jacobian_of(transform: Map, x: Tensor, c: Tensor | None) -> Tensor:
-    """The Jacobian at each point: (N, D) -> (N, D, D)."""
+    """The Jacobian at each point: (N, *shape) -> (N, D, D)."""
 
     def one(x: Tensor, c: Tensor | None) -> Tensor:
-        return transform(x, c)[0]
+        return transform(x, c)[0].flatten()
 
-    return torch.func.vmap(torch.func.jacrev(one), in_dims=(0, None if c is None else 0))(x, c)
+    each = torch.func.vmap(torch.func.jacrev(one), in_dims=(0, None if c is None else 0))
+    return each(x, c).flatten(2)
 
 
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 @each_precision
 def test_log_det_is_that_of_the_jacobian(
-    case: str, dim: int, dtype: torch.dtype, direction: str
+    case: str, shape: Shape, dtype: torch.dtype, direction: str
 ) -> None:
-    flow, x = make(case, dim, dtype), points(6, dim, dtype)
+    flow, x = make(case, shape, dtype), points(6, shape, dtype)
+    x = x if direction == "forward" else x.flatten(1)
     transform, c = getattr(flow, direction), context_of(flow, 6, dtype=dtype)
     expected = torch.linalg.slogdet(jacobian_of(transform, x, c).double()).logabsdet
     close_to(case, dtype)(transform(x, c)[1].double(), expected)
@@ -129,39 +133,39 @@ def test_samples_agree_with_the_density_cell_by_cell(case: str, weights: str) ->
     assert stats.chi2.sf(statistic.item(), df) > 1e-6
 
 
-@each_dim
-def test_samples_agree_with_the_density_in_any_dimension(case: str, dim: int) -> None:
+@each_shape
+def test_samples_agree_with_the_density_in_any_dimension(case: str, shape: Shape) -> None:
     """E[q(x) / p(x)] = 1 over samples from p, for any density q; 5 standard errors: 6 in 10^7."""
-    flow = make(case, dim, part=1 / 3)
+    flow = make(case, shape, part=1 / 3)
     c = context_of(flow)
     with torch.no_grad():
         x = flow.sample(10_000, c, torch.Generator().manual_seed(3))
         q = torch.distributions.Normal(x.mean(0), 0.8 * x.std(0))
-        ratio = (q.log_prob(x).sum(-1) - flow.log_prob(x, c)).exp()
+        ratio = (q.log_prob(x).flatten(1).sum(1) - flow.log_prob(x, c)).exp()
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / math.sqrt(len(ratio))
     assert ratio.std() < 10  # or the test would see nothing
 
 
 @each_precision
 def test_a_new_flow_is_as_near_to_the_identity_as_it_promises(
-    case: str, dim: int, dtype: torch.dtype
+    case: str, shape: Shape, dtype: torch.dtype
 ) -> None:
-    flow, x = build(case, dim, dtype), points(100, dim, dtype)
+    flow, x = build(case, shape, dtype), points(100, shape, dtype)
     c, bound = context_of(flow, 100, dtype=dtype), promise_of(case).start
-    for value, log_det in (flow(x, c), flow.inverse(x, c)):
-        assert (value - x).abs().max() <= bound
-        assert log_det.abs().max() <= dim * bound
+    for value, log_det in (flow(x, c), flow.inverse(x.flatten(1), c)):
+        assert (value - x.reshape(value.shape)).abs().max() <= bound
+        assert log_det.abs().max() <= flow.dim * bound
 
 
-@each_dim
-def test_every_coordinate_gets_moved(case: str, dim: int) -> None:
-    flow, x = make(case, dim), points(50, dim)
-    assert ((flow(x, context_of(flow, 50))[0] - x).abs().amax(0) > 1e-3).all()
+@each_shape
+def test_every_coordinate_gets_moved(case: str, shape: Shape) -> None:
+    flow, x = make(case, shape), points(50, shape)
+    assert ((flow(x, context_of(flow, 50))[0] - x.flatten(1)).abs().amax(0) > 1e-3).all()
 
 
-@each_dim
-def test_every_parameter_gets_a_gradient(case: str, dim: int) -> None:
-    flow, x = make(case, dim), points(100, dim)
+@each_shape
+def test_every_parameter_gets_a_gradient(case: str, shape: Shape) -> None:
+    flow, x = make(case, shape), points(100, shape)
     value, log_det = flow(x, context_of(flow, 100))
     (value.square().sum(-1) - log_det).mean().backward()
     for name, parameter in flow.named_parameters():
@@ -170,14 +174,16 @@ def test_every_parameter_gets_a_gradient(case: str, dim: int) -> None:
 
 
 @each_precision
-def test_values_and_gradients_are_finite_far_out(case: str, dim: int, dtype: torch.dtype) -> None:
+def test_values_and_gradients_are_finite_far_out(
+    case: str, shape: Shape, dtype: torch.dtype
+) -> None:
     """With random weights three times as wide."""
-    flow, x = make(case, dim, dtype), 1e6 * points(20, dim, dtype)
+    flow, x = make(case, shape, dtype), 1e6 * points(20, shape, dtype)
     for parameter in flow.parameters():
         parameter.data *= 3
     c = context_of(flow, 20, dtype=dtype)
     for far in (x, 1e6 * x.sign()):
-        for value, log_det in (flow(far, c), flow.inverse(far, c)):
+        for value, log_det in (flow(far, c), flow.inverse(far.flatten(1), c)):
             assert value.isfinite().all()
             assert log_det.isfinite().all()
         log_p = flow.log_prob(far.requires_grad_(), c)
@@ -187,8 +193,10 @@ def test_values_and_gradients_are_finite_far_out(case: str, dim: int, dtype: tor
 
 
 @each_precision
-def test_the_same_generator_gives_the_same_samples(case: str, dim: int, dtype: torch.dtype) -> None:
-    flow = make(case, dim, dtype)
+def test_the_same_generator_gives_the_same_samples(
+    case: str, shape: Shape, dtype: torch.dtype
+) -> None:
+    flow = make(case, shape, dtype)
     c = context_of(flow, dtype=dtype)
     first, second, other = (
         flow.sample(10, c, torch.Generator().manual_seed(seed)) for seed in (4, 4, 5)
@@ -201,7 +209,7 @@ def test_the_same_generator_gives_the_same_samples(case: str, dim: int, dtype: t
 @pytest.mark.parametrize("case", [*map(turned, CASES)])
 def test_what_training_learned_is_better_than_the_start(case: str) -> None:
     """50 steps on two modes: by likelihood either way round."""
-    flow, x = trained(case), points(500, 2) * math.sqrt(0.2) + 1.5
+    flow, x = trained(case), points(500, small(case)) * math.sqrt(0.2) + 1.5
     c = context_of(flow, 500)
     with torch.no_grad():
-        assert flow.log_prob(x, c).mean() > build(case, 2).log_prob(x, c).mean() + 0.2
+        assert flow.log_prob(x, c).mean() > build(case, small(case)).log_prob(x, c).mean() + 0.2

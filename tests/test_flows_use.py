@@ -18,11 +18,13 @@ from contract import (
     points,
     promise_of,
     turned,
+    usual,
 )
 from torch import Tensor
 
 from flowlab.export import load, save
-from flowlab.flows import FLOWS, Flow, build_flow
+from flowlab.flows import FLOWS, Flow, Inverse, Transform, build_flow
+from flowlab.flows.image import Level
 from flowlab.flows.linear import LU, ActNorm
 from flowlab.flows.residual import NEWTON
 from flowlab.flows.solve import EVALUATIONS
@@ -31,15 +33,18 @@ from flowlab.flows.solve import EVALUATIONS
 @pytest.mark.parametrize("shape", [(), (2, 3), (2, 0, 3)])
 @each_case
 def test_any_batch_shape_and_an_untouched_input(case: str, shape: tuple[int, ...]) -> None:
-    flow, dim = make(case, 3), 3
-    x, c = points(math.prod(shape), dim).reshape(*shape, dim), context_of(flow, *shape)
+    flow = make(case, usual(case))
+    x = points(math.prod(shape), flow.shape).reshape(*shape, *flow.shape)
+    c = context_of(flow, *shape)
     flat = None if c is None else c.reshape(-1, flow.context)
     before = x.clone(), None if c is None else c.clone()
-    for transform in (flow, flow.inverse):
-        value, log_det = transform(x, c)
-        assert value.shape == (*shape, dim)
+    u = x.reshape(*shape, flow.dim)
+    for transform, p, size in ((flow, x, (flow.dim,)), (flow.inverse, u, flow.shape)):
+        value, log_det = transform(p, c)
+        assert value.shape == (*shape, *size)
         assert log_det.shape == shape
-        flat_value, flat_log_det = transform(x.reshape(-1, dim), flat)
+        in_a_row = p.reshape(math.prod(shape), *p.shape[len(shape) :])
+        flat_value, flat_log_det = transform(in_a_row, flat)
         torch.testing.assert_close(value, flat_value.reshape(value.shape))
         torch.testing.assert_close(log_det, flat_log_det.reshape(shape))
     assert flow.log_prob(x, c).shape == shape
@@ -47,13 +52,19 @@ def test_any_batch_shape_and_an_untouched_input(case: str, shape: tuple[int, ...
     assert c is None or torch.equal(c, before[1])
 
 
+def is_linear(layer: Transform) -> bool:
+    if isinstance(layer, Inverse):
+        layer = layer.transform
+    (part,) = layer.parts if isinstance(layer, Level) else (layer,)
+    return isinstance(part, ActNorm | LU)
+
+
 @each_case
 def test_the_layers_are_the_flow_and_write_into_nothing(case: str) -> None:
-    flow, x = make(case, 3), points(20, 3)
-    c, u, total = context_of(flow, 20), x, torch.zeros(20, dtype=torch.float64)
+    flow, x = make(case, usual(case)), points(20, usual(case))
+    c, u, total = context_of(flow, 20), x.flatten(1), torch.zeros(20, dtype=torch.float64)
     layers = flow.transforms
-    mixing = sum(isinstance(layer, ActNorm | LU) for layer in layers)
-    assert len(layers) - mixing == flow.config["num_flows"]
+    assert sum(not is_linear(layer) for layer in layers) == promise_of(case).layers(flow.config)
     close = close_to(case, DOUBLE)
     for layer in layers:
         before, version = u, u._version
@@ -71,12 +82,12 @@ def test_the_layers_are_the_flow_and_write_into_nothing(case: str) -> None:
 
 @each_case
 def test_a_context_decides_and_broadcasts(case: str) -> None:
-    flow = make(case, 3)
+    flow = make(case, shape := usual(case))
     if not flow.context:
         with pytest.raises(ValueError, match="this flow needs no context"):
-            flow.log_prob(points(5, 3), points(5, 2))
+            flow.log_prob(points(5, shape), points(5, 2))
         return
-    x, c = points(20, 3).reshape(5, 4, 3), context_of(flow, 4)
+    x, c = points(20, shape).reshape(5, 4, *shape), context_of(flow, 4)
     assert c is not None
     with torch.no_grad():
         together = flow.log_prob(x, c)
@@ -85,10 +96,10 @@ def test_a_context_decides_and_broadcasts(case: str) -> None:
         one = flow.log_prob(x[0, 0], c)  # a point in many contexts
         assert one.shape == (4,)
         assert len(one.unique()) == 4
-        for transform in (flow, flow.inverse):
-            assert transform(x[:, :1], c)[0].shape == (5, 4, 3)
-            assert transform(x[0, 0], c)[1].shape == (4,)
-    with pytest.raises(ValueError, match=r"points \(5, 4, 3\) and context \(3, .\) do not"):
+        for transform, p in ((flow, x), (flow.inverse, x.flatten(2))):
+            assert transform(p[:, :1], c)[0].shape[:2] == (5, 4)
+            assert transform(p[0, 0], c)[1].shape == (4,)
+    with pytest.raises(ValueError, match=r"points \(5, 4, .*\) and context \(3, .\) do not"):
         flow.log_prob(x, c[:3])
     for wrong in (points(4, flow.context + 1), torch.tensor(1.0)):
         with pytest.raises(ValueError, match=rf"expected a context \(..., {flow.context}\), got"):
@@ -101,24 +112,26 @@ def test_a_context_decides_and_broadcasts(case: str) -> None:
 @each_case
 def test_samples_given_contexts_are_those_of_each_context(case: str) -> None:
     """The random numbers of all are drawn at once, so each context's can be found among them."""
-    flow = make(case, 3)
+    flow = make(case, shape := usual(case))
     if not flow.context:
-        assert flow.sample(0).shape == (0, 3)
+        assert flow.sample(0).shape == (0, *shape)
         return
     c = context_of(flow, 2, 4)
     x = flow.sample(10, c, torch.Generator().manual_seed(4))
-    assert x.shape == (10, 2, 4, 3)
-    assert flow.sample(10, context_of(flow)).shape == (10, 3)
-    assert flow.sample(0, c).shape == (0, 2, 4, 3)
+    assert x.shape == (10, 2, 4, *shape)
+    assert flow.sample(10, context_of(flow)).shape == (10, *shape)
+    assert flow.sample(0, c).shape == (0, 2, 4, *shape)
     with torch.no_grad():
         u, _ = flow(x, c)
-    normal = torch.randn(80, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    close_to(case, DOUBLE)(u.reshape(80, 3), normal)
+    g = torch.Generator().manual_seed(4)
+    normal = torch.randn(80, flow.dim, generator=g, dtype=torch.float64)
+    close_to(case, DOUBLE)(u.reshape(normal.shape), normal)
 
 
 @each_case
 def test_many_points_are_taken_in_chunks(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    flow, x = make(case, 3), points(4 * 26, 3).reshape(4, 26, 3)
+    flow, shape = make(case, usual(case)), usual(case)
+    x = points(4 * 26, shape).reshape(4, 26, *shape)
     c, bars, sizes = context_of(flow, 4, 1), [], []
 
     def progress(chunks: Any) -> Any:
@@ -168,8 +181,9 @@ def stacked(flows: list[Flow]) -> tuple[dict[str, Tensor], Callable[..., Any]]:
 @each_case
 def test_vmap_over_stacked_parameters(case: str, direction: str) -> None:
     """Values, those outside autograd, and the gradients of a training step."""
-    flows, dim = [make(case, 3, part=part) for part in (0.3, 0.6, 1.0)], 3
-    x, c = points(10, dim), context_of(flows[0], 10)
+    flows = [make(case, usual(case), part=part) for part in (0.3, 0.6, 1.0)]
+    x, c = points(10, usual(case)), context_of(flows[0], 10)
+    x = x if direction == "forward" else x.flatten(1)
     named, call = stacked(flows)
     together = torch.func.vmap(lambda named: call(direction, named, x, c))(named)
     with torch.no_grad():
@@ -196,7 +210,7 @@ def test_compiles_without_a_break(case: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(EVALUATIONS, DOUBLE, 4)  # of which all are traced
     monkeypatch.setitem(NEWTON, DOUBLE, (1, 1))
     torch._dynamo.reset()
-    flow, x = make(case, 3, num_flows=2), points(20, 3)
+    flow, x = make(case, usual(case), num_flows=2), points(20, usual(case))
     c, close = context_of(flow, 20), close_to(case, DOUBLE)
     way = functools.partial(torch.compile, backend="eager", fullgraph=True)
     compiled, plain = way(flow.log_prob)(x, c), flow.log_prob(x, c)
@@ -208,7 +222,7 @@ def test_compiles_without_a_break(case: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("dtype", [SINGLE, DOUBLE])
 @each_case
 def test_save_and_load_to_the_bit(case: str, dtype: torch.dtype, tmp_path: Any) -> None:
-    flow, x = make(case, 3, dtype).eval(), points(50, 3, dtype)
+    flow, x = make(case, usual(case), dtype).eval(), points(50, usual(case), dtype)
     c = context_of(flow, 50, dtype=dtype)
     save(flow, tmp_path / "flow.safetensors")
     twin = load(tmp_path)
@@ -221,15 +235,18 @@ def test_save_and_load_to_the_bit(case: str, dtype: torch.dtype, tmp_path: Any) 
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_direction_sampling_is_the_flow_turned_round(name: str) -> None:
-    flow, turned = build(name, 3), build(name, 3, direction="sampling")
+    flow, turned = build(name, usual(name)), build(name, usual(name), direction="sampling")
     for part, other in zip(flow.chain, reversed(turned.chain), strict=True):
         for first, second in zip(part.parameters(), other.parameters(), strict=True):
             assert torch.equal(first, second)  # drawn alike
             second.data.add_(0.1 * torch.randn_like(second))
             first.data.copy_(second)
-    x = points(20, 3)
-    torch.testing.assert_close(turned.inverse(x), flow(x))
-    torch.testing.assert_close(turned(x), flow.inverse(x))
+    x = points(20, usual(name))
+    for way, back in ((flow, turned.inverse), (flow.inverse, turned)):
+        (value, log_det), (other, other_log_det) = (
+            f(x if f in (flow, turned) else x.flatten(1)) for f in (way, back)
+        )
+        torch.testing.assert_close((value.flatten(1), log_det), (other.flatten(1), other_log_det))
 
 
 @pytest.mark.parametrize(
@@ -246,22 +263,23 @@ def test_everything_stays_on_the_device(
     case: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(EVALUATIONS, SINGLE, 4)  # on meta each is slow
-    flow = make(case, 3, SINGLE).to(device)
+    flow = make(case, usual(case), SINGLE).to(device)
     c = None if not flow.context else context_of(flow, 7).float().to(device)
     x = flow.sample(1, c)[0] if flow.context else flow.sample(7)
     assert x.device.type == device
-    assert x.shape == (7, 3)
-    for value in (*flow(x, c), *flow.inverse(x, c), flow.log_prob(x, c)):
+    assert x.shape == (7, *flow.shape)
+    for value in (*flow(x, c), *flow.inverse(x.flatten(1), c), flow.log_prob(x, c)):
         assert value.device.type == device
 
 
 @each_case
 def test_a_wrong_shape_of_points_names_both(case: str) -> None:
-    flow = make(case, 3)
+    flow = make(case, usual(case))
     for call in (flow, flow.inverse, flow.log_prob):
-        with pytest.raises(ValueError, match=r"expected points \(..., 3\), got shape \(5, 4\)"):
-            call(points(5, 4))
-        with pytest.raises(ValueError, match=r"expected points \(..., 3\), got shape \(\)"):
+        sizes = ", ".join(map(str, (flow.dim,) if call == flow.inverse else flow.shape))
+        with pytest.raises(ValueError, match=rf"points \(..., {sizes}\), got shape \(5, 5\)"):
+            call(points(5, 5))
+        with pytest.raises(ValueError, match=rf"points \(..., {sizes}\), got shape \(\)"):
             call(torch.tensor(1.0))
 
 
@@ -277,6 +295,10 @@ def test_a_wrong_shape_of_points_names_both(case: str) -> None:
         ({"name": "coupling", "shape": [2, "3"]}, r"or a list of them, got \[2, '3'\]"),
         ({"name": "coupling", "shape": [1, 8, 8]}, "is of vectors, a shape of one number"),
         ({"name": "planar", "shape": (8, 8)}, "is of vectors, a shape of one number"),
+        ({"name": "glow", "shape": 64}, r"is of images, a shape \(H, W\) or \(H, W, C\), got"),
+        ({"name": "realnvp", "shape": (1, 8, 8, 3)}, "is of images, a shape"),
+        ({"name": "glow", "shape": (28, 28), "num_levels": 3}, "28 x 28 can be halved 2 times"),
+        ({"name": "realnvp", "shape": (8, 7)}, "num_levels=2: .* 8 x 7 can be halved 0 times"),
         ({"name": "coupling", "shape": 2, "context": -1}, "context must be a whole number"),
         ({"name": "coupling", "shape": 2, "context": 1.0}, "context must be a whole number"),
         ({"name": "coupling", "shape": 2, "direction": "x"}, "must be density or sampling, got"),

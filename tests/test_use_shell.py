@@ -139,7 +139,7 @@ def test_latest_is_the_run_that_ended_last(folder: Path, capfd: pytest.CaptureFi
 def test_a_flow_of_images_is_refused(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(FLOWS, "still", lambda shape, context: [Standardize(shape)])
+    monkeypatch.setitem(FLOWS, "still", lambda shape, context: [Standardize([4])])
     save(build_flow("still", [2, 2]), folder / "flow.safetensors")
     columns = Schema.plain(2, 0)
     with pytest.raises(ValueError, match="columns for points that are not rows of numbers"):

@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowlab.flows.autoregressive import iaf, maf, naf, spline_ar
@@ -10,8 +10,10 @@ from flowlab.flows.bnaf import bnaf
 from flowlab.flows.coupling import coupling, spline
 from flowlab.flows.ffjord import ffjord
 from flowlab.flows.flow import Flow, StandardNormal
+from flowlab.flows.glow import glow
 from flowlab.flows.planar import planar
 from flowlab.flows.radial import radial
+from flowlab.flows.realnvp import realnvp
 from flowlab.flows.residual import residual
 from flowlab.flows.stack import stack
 from flowlab.flows.sylvester import sylvester
@@ -33,6 +35,8 @@ FLOWS: dict[str, Callable[..., list[Transform]]] = {
     "sylvester": sylvester,
     "residual": residual,
     "ffjord": ffjord,
+    "realnvp": realnvp,
+    "glow": glow,
 }
 DIRECTIONS = ("density", "sampling")
 
@@ -43,16 +47,20 @@ def build_flow(
     *,
     context: int = 0,
     direction: str = "density",
-    support: Sequence[Any] | None = None,
+    support: Sequence[Any] | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Flow:
-    """Build a flow by its name in `FLOWS`, of vectors of `shape` numbers or of arrays of a shape.
+    """Build a flow by its name in `FLOWS`, of vectors of `shape` numbers, or of images.
+
+    The shape of an image is (H, W), or with C channels (H, W, C).
 
     With a `context` of C numbers it is a density for each context (C,). `direction="sampling"`
     turns the family round: the way that its layers have gone from data to base, they go from base
     to data. A `support` is that of vectors with units of their own: None, "positive" or [low, high]
     for each coordinate; `Units`, which `Flow.fit` fits to data, then comes before the family,
-    whichever way round that is. The options are its recipe's keyword arguments.
+    whichever way round that is. That of images whose numbers are 0, ..., Q - 1 with noise in [0, 1)
+    is {"levels": Q, "logit": a}, as `Pixels` has them, or None for a. The options are the recipe's
+    keyword arguments.
 
     The flow's `config` holds the name, the shape and every option, defaults written out, so that
     `build_flow(**flow.config)` builds its twin. Raises ValueError for an unknown name or option

@@ -17,9 +17,10 @@ class Coupling(Transform):
 
         moved' = map(moved; net(kept, context)),   log|det J| = sum of log(d moved' / d moved)
 
-    It keeps coordinates 0, 2, 4, ... or, with kept=1, coordinates 1, 3, 5, ... The net can be any
-    function, for nothing inverts it. A layer that keeps no coordinate, as with a single one,
-    moves all of them given the context alone, and by the same map everywhere if there is none.
+    It keeps coordinates 0, 2, 4, ... or, with kept=1, coordinates 1, 3, 5, ..., of images (N, H, W,
+    C) their channels. The net can be any function, for nothing inverts it. A layer that keeps no
+    coordinate, as with a single one, moves all of them given the context alone, and by the same map
+    everywhere if there is none.
 
     Reference: Dinh et al., "Density estimation using Real NVP", ICLR 2017, eqs. (4) to (8).
     """
@@ -35,26 +36,26 @@ class Coupling(Transform):
         parameters = self.net(halves[self.kept], context)
         moved = 1 - self.kept
         halves[moved], log_slopes = self.univariate.forward(halves[moved], parameters)
-        return join(halves), log_slopes.sum(-1)
+        return join(halves), log_slopes.flatten(1).sum(1)
 
     def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         halves = split(u)
         parameters = self.net(halves[self.kept], context)
         moved = 1 - self.kept
         halves[moved], log_slopes = self.univariate.inverse(halves[moved], parameters)
-        return join(halves), log_slopes.sum(-1)
+        return join(halves), log_slopes.flatten(1).sum(1)
 
 
 def split(x: Tensor) -> list[Tensor]:
-    """Views of coordinates 0, 2, 4, ... and of coordinates 1, 3, 5, ..."""
-    return [x[:, 0::2], x[:, 1::2]]
+    """Views of coordinates 0, 2, 4, ... and 1, 3, 5, ..., which are those of the last axis."""
+    return [x[..., 0::2], x[..., 1::2]]
 
 
 def join(halves: list[Tensor]) -> Tensor:
     """What `split` took apart, in a new tensor."""
     even, odd = halves
     if even.shape[-1] > odd.shape[-1]:
-        return torch.stack((even, F.pad(odd, (0, 1))), dim=-1).flatten(-2)[:, :-1]
+        return torch.stack((even, F.pad(odd, (0, 1))), dim=-1).flatten(-2)[..., :-1]
     return torch.stack((even, odd), dim=-1).flatten(-2)
 
 

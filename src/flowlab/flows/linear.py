@@ -1,4 +1,9 @@
-"""Linear layers: what stands between the layers of a flow so that all coordinates get mixed."""
+"""Linear layers: what stands between the layers of a flow so that all coordinates get mixed.
+
+Both take vectors (N, D), or images (N, H, W, D), of which they move the vector at each place alike.
+"""
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -30,15 +35,16 @@ class ActNorm(Transform):
     @torch.no_grad()
     def fit(self, x: Tensor, context: Tensor | None = None) -> None:
         if not self.fitted:
+            x = x.flatten(0, -2)
             self.b.copy_(-x.mean(0))
             self.s.copy_(-x.std(0, correction=0).clamp(min=1e-6).log())
             self.fitted.fill_(1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return (x + self.b) * self.s.exp(), self.s.sum().expand(len(x))
+        return (x + self.b) * self.s.exp(), _at_all_places(self.s.sum(), x)
 
     def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return u * (-self.s).exp() - self.b, -self.s.sum().expand(len(u))
+        return u * (-self.s).exp() - self.b, -_at_all_places(self.s.sum(), u)
 
 
 class LU(Transform):
@@ -62,17 +68,22 @@ class LU(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         lower, upper, log_det = self._factors()
-        return x @ (self.permutation @ lower @ upper).mT, log_det.expand(len(x))
+        return x @ (self.permutation @ lower @ upper).mT, _at_all_places(log_det, x)
 
     def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         lower, upper, log_det = self._factors()
-        columns = (u @ self.permutation).mT
+        columns = (u.flatten(0, -2) @ self.permutation).mT
         columns = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
         columns = torch.linalg.solve_triangular(upper, columns, upper=True)
-        return columns.mT, -log_det.expand(len(u))
+        return columns.mT.reshape(u.shape), -_at_all_places(log_det, u)
 
     def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
         """L, U with its diagonal, and the log-determinant, ()."""
         s = self.raw.diagonal()
         lower = self.raw.tril(-1) + torch.eye(len(s), dtype=s.dtype, device=s.device)
         return lower, self.raw.triu(1) + s.exp().diag_embed(), s.sum()
+
+
+def _at_all_places(log_det: Tensor, x: Tensor) -> Tensor:
+    """The log-det of a map of one vector, for points x that have it at each of their places."""
+    return (log_det * math.prod(x.shape[1:-1])).expand(len(x))

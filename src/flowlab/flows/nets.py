@@ -54,3 +54,32 @@ def mlp(
     hidden = F.linear(inputs, w1, b1).relu_()
     hidden = F.linear(hidden, w2, b2).relu_()
     return F.linear(hidden, w3, b3)
+
+
+class ConvNet(nn.Module):
+    """Convolutions with ReLUs between them, over images with zeros around, the last one at zero.
+
+    The others start as `torch.nn.Conv2d` does. `sizes` are the channels from the input's to the
+    output's, a context's numbers among the former, and `kernels` the odd sides of the kernels.
+
+    Shapes: x (N, H, W, num_in - C) and, if C is not 0, a context (N, C) to (N, H, W, num_out).
+    """
+
+    def __init__(self, sizes: Sequence[int], kernels: Sequence[int]):
+        super().__init__()
+        layers = zip(pairwise(sizes), kernels, strict=True)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(m, n, kernel, padding=kernel // 2) for (m, n), kernel in layers
+        )
+        for parameter in self.convolutions[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        if context is not None:
+            everywhere = context[:, None, None].expand(*x.shape[:-1], context.shape[-1])
+            x = torch.cat((x, everywhere), dim=-1)
+        h = x.permute(0, 3, 1, 2)
+        for convolution in self.convolutions[:-1]:
+            h = convolution(h).relu_()
+        out: Tensor = self.convolutions[-1](h)
+        return out.permute(0, 2, 3, 1)

@@ -1,5 +1,6 @@
 """What a flow is made of: invertible maps that know how they change volume."""
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -7,21 +8,21 @@ from torch import Tensor, nn
 
 
 class Transform(nn.Module, ABC):
-    """An invertible map of points of one shape that knows how it changes volume.
+    """An invertible map of vectors that knows how it changes volume.
 
-    To implement one, subclass and write `forward` and `inverse`. Both take points (N, *shape) and,
-    if the map depends on one, a context (N, C); leading shapes, broadcasting and chunks are the
-    flow's business. Both return a new tensor (never write into their input) and the log|det J| of
-    what they did, (N,), in nats.
+    To implement one, subclass and write `forward` and `inverse`. Both take points (N, D) and, if
+    the map depends on one, a context (N, C); leading shapes, broadcasting and chunks are the flow's
+    business. Both return a new tensor (never write into their input) and the log|det J| of what
+    they did, (N,), in nats. An image is the vector of its numbers; `Level` sees it as one again.
     """
 
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Normalizing direction, data to base: (N, *shape) -> (N, *shape) and (N,)."""
+        """Normalizing direction, data to base: (N, D) -> (N, D) and (N,)."""
 
     @abstractmethod
     def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Generating direction, base to data: (N, *shape) -> (N, *shape) and (N,)."""
+        """Generating direction, base to data: (N, D) -> (N, D) and (N,)."""
 
     def fit(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set what data decide, before training, given the points that `forward` will get.
@@ -67,7 +68,7 @@ class OneWay(Transform):
 
     @abstractmethod
     def solve(self, u: Tensor, context: Tensor | None = None) -> Tensor:
-        """The x for which `forward` gives u, (N, *shape), by a solver of `flowlab.flows.solve`."""
+        """The x for which `forward` gives u, (N, D), by a solver of `flowlab.flows.solve`."""
 
     def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
@@ -88,8 +89,30 @@ class OneWay(Transform):
         return x - step.reshape(x.shape)
 
 
+class ShapeError(ValueError):
+    """Points of a kind that a flow cannot have."""
+
+
 def vector_size(shape: tuple[int, ...]) -> int:
-    """The D of a shape (D,). Raises ValueError for the shape of what is no vector."""
+    """The D of a shape (D,). Raises ShapeError for the shape of what is no vector."""
     if len(shape) > 1:
-        raise ValueError(f"this flow is of vectors, a shape of one number, got {shape}")
+        raise ShapeError(f"this flow is of vectors, a shape of one number, got {shape}")
     return shape[0]
+
+
+def image_size(shape: tuple[int, ...], num_levels: int) -> tuple[int, int, int]:
+    """The (H, W, C) of a shape (H, W, C), or (H, W) with C = 1.
+
+    Raises ShapeError for the shape of what is no image, and ValueError for sides that cannot be
+    halved as often as there are levels.
+    """
+    if not 2 <= len(shape) <= 3:
+        raise ShapeError(f"this flow is of images, a shape (H, W) or (H, W, C), got {shape}")
+    height, width, channels = (*shape, 1)[:3]
+    if height % 2**num_levels or width % 2**num_levels:
+        most = int(math.log2(math.gcd(height, width) & -math.gcd(height, width)))
+        raise ValueError(
+            f"num_levels={num_levels}: each halves the sides of an image, and {height} x {width} "
+            f"can be halved {most} times"
+        )
+    return height, width, channels

@@ -2,13 +2,14 @@
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from flowlab.flows.pixels import Pixels, checked_pixels
 from flowlab.flows.transform import Transform
 
 PIECE = 8192  # points that are looked at at once
@@ -139,48 +140,58 @@ class Standardize(Transform):
 class Units(Transform):
     """What a flow of data with units begins with: `Support`, if any is bounded, and `Standardize`.
 
-    `support` has None, "positive" or [low, high] for each coordinate. Points may be float32 or
-    float64; u and both log-dets have the type of the weights, and points that `inverse` gives are
-    float64. The units of a context of C numbers are taken away by `context`, which the flow asks.
+    `support` has None, "positive" or [low, high] for each coordinate; or it is the keywords of
+    `Pixels`, which of images is all there is. Points may be float32 or float64; u and both log-dets
+    have the type of the weights, and points that `inverse` gives are float64, unless they are
+    images. The units of a context of C numbers are taken away by `context`, which the flow asks.
     """
 
-    def __init__(self, support: Sequence[Any], context: int):
+    def __init__(self, support: Sequence[Any] | Mapping[str, Any], context: int):
         super().__init__()
-        bounded = any(entry is not None for entry in support)
-        self.support = Support(support) if bounded else None
-        self.standardize = Standardize([len(support)])
+        self.support: Support | Pixels | None = None
+        self.standardize: Standardize | None = None
+        if isinstance(support, Mapping):
+            self.support = Pixels(**support)
+        else:
+            if any(entry is not None for entry in support):
+                self.support = Support(support)
+            self.standardize = Standardize([len(support)])
         self.context = Standardize([context]) if context else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if self.support is None:
-            result: tuple[Tensor, Tensor] = self.standardize(x)
-            return result
-        x, log_det = self.support(x)
-        u, more = self.standardize(x)
-        return u, (log_det + more).to(u)
+        first, *others = self.layers()
+        u, log_det = first(x)
+        for layer in others:
+            u, more = layer(u)
+            log_det = log_det + more
+        return u, log_det.to(u)
 
     def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, log_det = self.standardize.inverse(u)
-        if self.support is None:
-            return x, log_det
-        x, more = self.support.inverse(x)
-        return x, (log_det + more).to(self.standardize.scale)
+        *others, last = self.layers()
+        x, log_det = last.inverse(u)
+        for layer in reversed(others):
+            x, more = layer.inverse(x)
+            log_det = log_det + more
+        return x, log_det.to(u)
 
     def fit(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set means and scales to those of all points, (N, D), and contexts, (N, C), in pieces."""
-        pieces = (x[i : i + PIECE] for i in range(0, len(x), PIECE))
-        if self.support is not None:
-            pieces = (piece for piece, _ in map(self.support, pieces))
-        self.standardize.fit_to(pieces)
+        if self.standardize is not None:
+            pieces = (x[i : i + PIECE] for i in range(0, len(x), PIECE))
+            if self.support is not None:
+                pieces = (piece for piece, _ in map(self.support, pieces))
+            self.standardize.fit_to(pieces)
         if self.context is not None and context is not None:
             self.context.fit_to(context[i : i + PIECE] for i in range(0, len(x), PIECE))
 
     def layers(self) -> list[Transform]:
-        return [self.standardize] if self.support is None else [self.support, self.standardize]
+        return [part for part in (self.support, self.standardize) if part is not None]
 
 
-def checked_support(support: Any, shape: Sequence[int]) -> list[Any]:
+def checked_support(support: Any, shape: Sequence[int]) -> list[Any] | dict[str, Any]:
     """A support as plain lists and numbers; raises ValueError if it is none of such points."""
+    if isinstance(support, Mapping):
+        return checked_pixels(support)
     if len(shape) > 1 or not isinstance(support, list | tuple) or len(support) != shape[0]:
         sizes = ", ".join(map(str, shape))
         raise ValueError(f"support must have an entry for each number of ({sizes}), got {support}")

@@ -20,7 +20,7 @@ class Univariate(Protocol):
 
     Both methods take values (N, K) and parameters (N, num_parameters * K), all of the first kind
     before those of the second, to values (N, K) and the logarithms of the slopes of what they did,
-    (N, K).
+    (N, K). `Affine` takes images too, with their channels on the last axis.
     """
 
     @property
