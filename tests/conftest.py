@@ -34,7 +34,7 @@ SHORT = (
 )
 NO_PICTURES = tuple(
     f"~callbacks.{name}"
-    for name in ("density", "samples", "pairs", "quantiles", "grid", "loss", "latents")
+    for name in ("density", "samples", "pairs", "quantiles", "grid", "images", "loss", "latents")
 )
 
 

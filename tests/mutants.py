@@ -54,6 +54,9 @@ UNIVARIATE, MADE = "src/flowlab/flows/univariate.py", "src/flowlab/flows/made.py
 AUTOREGRESSIVE = "src/flowlab/flows/autoregressive.py"
 STACK, PLANAR = "src/flowlab/flows/stack.py", "src/flowlab/flows/planar.py"
 RESIDUAL, FFJORD = "src/flowlab/flows/residual.py", "src/flowlab/flows/ffjord.py"
+IMAGE, GLOW, PIXELS = (f"src/flowlab/flows/{name}.py" for name in ("image", "glow", "pixels"))
+IMAGES, BITS = "src/flowlab/data/images.py", "src/flowlab/training/bits.py"
+IMAGE_TESTS, IMAGES_TESTS = "test_image.py", "test_images.py -k 'not run'"
 TANGENTS = "src/flowlab/flows/tangents.py"
 AMORTISED, RIDGE, RADIAL, SYLVESTER, BNAF = (
     f"src/flowlab/flows/{name}.py" for name in ("amortised", "ridge", "radial", "sylvester", "bnaf")
@@ -201,8 +204,43 @@ MUTANTS: dict[str, Mutant] = {
     "linear: a permutation that is not in the state": Mutant(
         "test_linear.py", ((LINEAR, "eye(dim).flip(0))", "eye(dim).flip(0), False)"),)
     ),
+    "images: a squeeze in another order": Mutant(
+        IMAGE_TESTS, ((IMAGE, "permute(0, 1, 3, 5, 2, 4)", "permute(0, 1, 3, 2, 4, 5)"),)
+    ),
+    "images: a checkerboard moves all": Mutant(IMAGE_TESTS, ((IMAGE, " * (1 - self.mask)", ""),)),
+    "images: a checkerboard sees all": Mutant(IMAGE_TESTS, ((IMAGE, "x * self.mask,", "x,"),)),
+    "images: the volume of one place": Mutant(
+        IMAGE_TESTS, ((LINEAR, "math.prod(x.shape[1:-1])", "1"),)
+    ),
+    "images: no learned prior": Mutant(
+        IMAGE_TESTS,
+        ((GLOW, "if level < num_levels - 1:", "if False:"),),
+    ),
+    "images: pixels without their logit's slope": Mutant(
+        IMAGE_TESTS, ((PIXELS, "self._log_slope - log - log_rest", "self._log_slope - log"),)
+    ),
+    "images: bits of the whole image": Mutant(
+        IMAGES_TESTS, ((BITS, "math.prod(data.shape) * math.log(2)", "math.log(2) / 4"),)
+    ),
+    "images: the mean of the draws' logarithms": Mutant(
+        IMAGES_TESTS,
+        (
+            (
+                BITS,
+                "math.log(DRAWS) - torch.stack(log_probs).logsumexp(0)",
+                "-sum(log_probs) / DRAWS",
+            ),
+        ),
+    ),
+    "images: held-out images are trained on": Mutant(
+        IMAGES_TESTS, ((IMAGES, "x[np.sort(order[num_val:])]", "x"),)
+    ),
+    "images: noise is not drawn anew": Mutant(
+        IMAGES_TESTS, ((DATA, 'generator("noise", seed, epoch)', 'generator("noise", seed, 0)'),)
+    ),
     "linear: unmixed on the way back": Mutant(
-        "test_linear.py", ((LINEAR, "(u @ self.permutation).mT", "u.mT"),)
+        "test_linear.py",
+        ((LINEAR, "(u.flatten(0, -2) @ self.permutation).mT", "u.flatten(0, -2).mT"),),
     ),
     "linear: a log-det of absolute values": Mutant(
         "test_linear.py",

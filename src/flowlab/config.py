@@ -104,7 +104,10 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, str) and value not in ("", "???")
 
 
-# of `data._target_=flowlab.data.table` alone; data of one's own may have keys of these names
+_logit: Rule = (
+    lambda v: v is None or (type(v) is float and 0 < v < 0.5),
+    "a number between 0 and 0.5, as 0.05, or null",
+)
 TABLE_RULES: dict[str, Rule] = {
     "data.path": (_is_path, "the path of a file with columns, as data.path=my.csv"),
     "data.columns": _columns,
@@ -135,6 +138,15 @@ TABLE_RULES: dict[str, Rule] = {
     "data.noise": (lambda v: v is None or v == {}, "widths for columns, as {rooms: 1}"),
     "data.noise.*": _positive,
 }
+# of these `data._target_` alone; data of one's own may have keys of these names
+DATA_RULES = {
+    "flowlab.data.table": TABLE_RULES,
+    "flowlab.data.digits": {"data.logit": _logit},
+    "flowlab.data.images": {
+        "data.path": (_is_path, "the path of a folder or of an .npz, as data.path=mnist"),
+        "data.logit": _logit,
+    },
+}
 # where a run is, and where its parts are found, not what it is
 INCIDENTAL = ("ckpt_path", "run_dir", "hydra.", "extensions")
 ROOT = {key.partition(".")[0] for key in RULES} | {"objective", "ckpt_path", "run_dir"}
@@ -161,8 +173,8 @@ def validate(cfg: DictConfig) -> None:
     """
     check_keys(cfg)
     values = dict(flatten(OmegaConf.to_container(cfg)))
-    is_table = values.get("data._target_") == "flowlab.data.table"
-    for pattern, (allows, allowed) in (RULES | (TABLE_RULES if is_table else {})).items():
+    own = DATA_RULES.get(str(values.get("data._target_")), {})
+    for pattern, (allows, allowed) in (RULES | own).items():
         for key in fnmatch.filter(values, pattern):
             value = values[key]  # of a column too, whose name may be no key of OmegaConf's
             if "${" in str(value):

@@ -13,7 +13,7 @@ from flowlab import export, processes
 from flowlab.callbacks.picture import Picture
 from flowlab.config import validate
 from flowlab.data import Data
-from flowlab.errors import DataError
+from flowlab.errors import ConfigError, DataError
 from flowlab.flows import Flow, build_flow
 from flowlab.logger import RunLogger
 from flowlab.parts import check_parts, import_extensions
@@ -110,9 +110,12 @@ def _data(cfg: DictConfig, seeds: Sequence[int]) -> list[Data]:
 def _initial_flow(cfg: DictConfig, data: Data, seed: int) -> Flow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("initialisation", seed).initial_seed())
-        flow = build_flow(
-            shape=data.shape, context=data.num_context, support=data.support, **cfg.flow
-        )
+        try:
+            flow = build_flow(
+                shape=data.shape, context=data.num_context, support=data.support, **cfg.flow
+            )
+        except ValueError as error:  # of what is known of points alone, as their shape
+            raise ConfigError(f"flow={cfg.flow.name}: {error}") from error
     flow.fit(*data.train)
     return flow
 

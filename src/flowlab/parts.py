@@ -15,11 +15,14 @@ from omegaconf import DictConfig
 from flowlab.config import near
 from flowlab.errors import ConfigError
 from flowlab.flows import build_flow
+from flowlab.flows.transform import ShapeError
 from flowlab.targets import build_target
 
 MONITOR = "LearningRateMonitor"  # the callback of Lightning's that does here what it says
 OWN = {"data": ["batch_size"], "trainer": ["patience"]}  # the loop's
 PARTIAL = ("optimizer", "schedule")
+SIDE = 64  # of an image that any flow of images can have
+Shape = tuple[int, ...]
 
 
 def import_extensions(modules: Iterable[str]) -> None:
@@ -50,14 +53,20 @@ def check_parts(cfg: DictConfig) -> None:
     for key in ("shape", "context", "support"):
         if key in cfg.flow:
             raise ConfigError(f"flow.{key}: no such key; a flow has that of its data")
-    dim, context = 2, 0  # of data that are not known before
+    shapes: list[Shape] = [(2,), (SIDE, SIDE)]  # of data that are not known before
+    context = 0
     if "target" in cfg.data:
         try:
             target = build_target(cfg.data.target, cfg.data.get("dim"))
         except ValueError as error:
             raise ConfigError(f"data.{error}") from error
-        dim, context = target.dim, getattr(target, "context", 0)
-    _check_size(cfg, dim, context)
+        shapes, context = [(target.dim,)], getattr(target, "context", 0)
+    for shape in shapes:
+        try:
+            return _check_size(cfg, shape, context)
+        except ShapeError as error:
+            said = error
+    raise ConfigError(f"flow={cfg.flow.name}: {said}") from said
 
 
 def _check_part(group: str, values: Any) -> Any:
@@ -97,24 +106,29 @@ def _check_callback(group: str, values: Any) -> None:
         )
 
 
-def _check_size(cfg: DictConfig, dim: int, context: int) -> None:
-    """Check that flow and data fit into the memory, without making them, and that it can train."""
+def _check_size(cfg: DictConfig, shape: Shape, context: int) -> None:
+    """Check that flow and data fit into the memory, without making them, and that it can train.
+
+    Raises ShapeError for a flow that is of no such points.
+    """
     try:
         with (
             torch.device("meta"),
             torch.random.fork_rng(devices=[]),
             warnings.catch_warnings(action="ignore"),
         ):
-            flow = build_flow(shape=dim, context=context, **cfg.flow)
+            flow = build_flow(shape=shape, context=context, **cfg.flow)
             log_prob = flow.log_prob(
-                torch.zeros(1, dim), torch.zeros(1, context) if context else None
+                torch.zeros(1, *shape), torch.zeros(1, context) if context else None
             )
             torch.autograd.backward(log_prob, torch.ones(1))
+    except ShapeError:
+        raise
     except (ValueError, RuntimeError, OverflowError) as error:
         raise ConfigError(f"flow: {' '.join(str(error).split())[:200]}") from error
     # weights, gradients, Adam's two moments and the best weights; and the points
     numbers = 5 * cfg.replicates * sum(p.numel() for p in flow.parameters())
-    numbers += dim * sum(cfg.data.get(f"num_{split}", 0) for split in ("train", "val", "test"))
+    numbers += flow.dim * sum(cfg.data.get(f"num_{split}", 0) for split in ("train", "val", "test"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 4 * numbers > memory:
         raise ConfigError(

@@ -3,6 +3,7 @@
 from flowlab.callbacks.checkpoint import Checkpoint
 from flowlab.callbacks.density import Density
 from flowlab.callbacks.grid import Grid
+from flowlab.callbacks.images import Images
 from flowlab.callbacks.interrupt import Interrupt
 from flowlab.callbacks.latents import Latents
 from flowlab.callbacks.loss import Loss
@@ -15,6 +16,7 @@ __all__ = [
     "Checkpoint",
     "Density",
     "Grid",
+    "Images",
     "Interrupt",
     "Latents",
     "Loss",

@@ -86,7 +86,8 @@ def samples_for(flow: Flow, points: Points) -> Tensor:
 
     The base noise is the same in every picture, so that the slider moves points, not noise.
     """
-    u = torch.randn(points.x.shape, generator=generator("callbacks/samples")).to(flow.base.loc)
+    size = len(points.x), flow.dim
+    u = torch.randn(size, generator=generator("callbacks/samples")).to(flow.base.loc)
     context = None if points.context is None else points.context.to(u.device)
     x, _ = flow.inverse(u, context)
     return x

@@ -29,7 +29,8 @@ class Data:
 
     `names` are the coordinates', as pictures show them, `context_names` those of the contexts.
     `support`, of data with units of their own, says for each coordinate where it can lie: None for
-    anywhere, "positive", or (low, high); a flow then begins with what takes these units away.
+    anywhere, "positive", or (low, high); of images, {"levels": Q, "logit": a}, that their numbers
+    are 0, ..., Q - 1 with noise of width 1. A flow then begins with what takes these units away.
     `kinds` has, of data from a file, "integer" or "float" for each coordinate and context.
     `noise` is the width, (*shape), of the uniform noise that training points get anew in each
     epoch; those of the other splits have theirs. `facts` are for metrics.json.
@@ -41,7 +42,7 @@ class Data:
     names: tuple[str, ...]
     truth: Target | Conditional | None = None
     context_names: tuple[str, ...] = ()
-    support: tuple[Support, ...] | None = None
+    support: tuple[Support, ...] | Mapping[str, Any] | None = None
     noise: Tensor | None = None
     kinds: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -50,6 +51,11 @@ class Data:
     def shape(self) -> tuple[int, ...]:
         """The shape of a point."""
         return tuple(self.train.x.shape[1:])
+
+    @property
+    def levels(self) -> int | None:
+        """Of images, how many values their numbers can have; None for other points."""
+        return self.support["levels"] if isinstance(self.support, Mapping) else None
 
     @property
     def num_context(self) -> int:

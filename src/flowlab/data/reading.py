@@ -2,10 +2,12 @@
 
 import difflib
 import glob
+import hashlib
 import json
 import re
 import shlex
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from flowlab.schema import PIECE
 
 TEXT = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
 FORMATS = (*TEXT, ".parquet", ".arrow", ".feather", ".npy", ".npz")
+DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 EXACT = (pl.Boolean, pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.Float32)  # in float32
 
 
@@ -142,7 +145,7 @@ def read(
     label = f"{key}={path}" if key else str(path)
     end = next((end for end in FORMATS if path.name.lower().endswith(end)), None)
     with readable(label):
-        _check_file(label, path)
+        check_file(label, path)
         if end is None:
             raise DataError(f"{label}: unknown format; expected a name that ends in {_listed()}")
         layout = None
@@ -165,7 +168,7 @@ def readable(label: str) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise DataError(f"{label}: no permission to read it; see chmod") from error
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError, pl.exceptions.PolarsError) as error:
+    except (*DAMAGED, ValueError, pl.exceptions.PolarsError) as error:
         if isinstance(error, DataError):
             raise
         if "utf-8" in str(error):
@@ -180,7 +183,18 @@ def _listed() -> str:
     return f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 
 
-def _check_file(label: str, path: Path) -> None:
+def digest(paths: Sequence[Path]) -> str:
+    """The SHA-256 of a file's content, or of several's one after the other."""
+    sha256 = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                sha256.update(chunk)
+    return sha256.hexdigest()
+
+
+def check_file(label: str, path: Path) -> None:
+    """Check that there is a file with something in it. Raises DataError."""
     if path.is_dir():
         raise DataError(f"{label}: a directory; expected a file")
     if not path.exists():

@@ -1,8 +1,6 @@
 """Points from files with columns."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from flowlab.data.cells import Rows, usable
 from flowlab.data.columns import Columns, choose
 from flowlab.data.data import Data, Points, dequantized
 from flowlab.data.degenerate import check_density, warn_of_copies, warn_of_values
-from flowlab.data.reading import read
+from flowlab.data.reading import digest, read
 from flowlab.errors import DataError
 from flowlab.rng import generator
 
@@ -64,7 +62,7 @@ def table(
     facts = {
         "data/rows": sum(len(part) for part in parts.values()),
         "data/dropped": sum(f.dropped for f in found.values()),
-        "data/sha256": _digest([other.path for other in tables.values()]),
+        "data/sha256": digest([other.path for other in tables.values()]),
     }
     return Data(
         *(points["train"], points["val"], points["test"]),
@@ -130,13 +128,3 @@ def _add_noise(x: Tensor, widths: Tensor, g: torch.Generator) -> None:
     noisy = widths.nonzero().flatten()
     share = torch.rand(len(x), len(noisy), generator=g, dtype=x.dtype)
     x[:, noisy] = dequantized(x[:, noisy], widths[noisy], share)
-
-
-def _digest(paths: Sequence[Path]) -> str:
-    """The SHA-256 of a file's content, or of several's one after the other."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while chunk := file.read(2**20):
-                digest.update(chunk)
-    return digest.hexdigest()

@@ -62,6 +62,11 @@ class Level(Transform):
         """Each layer by itself, at this level."""
         return [Level(self.shape, self.way, [cast(Transform, layer)]) for layer in self.parts]
 
+    def reach(self, like: Tensor) -> Tensor:
+        """1 for each number that layers see at this level, 0 for what stayed behind: (D,)."""
+        h, behind = self._down(torch.zeros_like(like[:1]))
+        return self._up(torch.ones_like(h), behind)[0]
+
     def _down(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The image of this level, and what has stayed behind."""
         h, behind = x.reshape(len(x), *self.shape), []

@@ -14,6 +14,9 @@ def summary(metrics: dict[str, Any], run_dir: Path) -> str:
     if replicates:
         note = f", mean and standard error of {len(replicates['test/nll'])} replicates"
     rows = {"test NLL": _with_error(metrics["test/nll"], metrics["test/nll_stderr"]) + note}
+    for name, words in {"": "bits/dim", "_iw": "by 64 draws"}.items():
+        if (key := f"test/bits_per_dim{name}") in metrics:
+            rows[words] = _with_error(metrics[key], metrics[f"{key}_stderr"], "bits") + note
     if "test/nll_gaussian" in metrics:
         gain, error = _gain(metrics)
         rows["Gaussian"] = f"{metrics['test/nll_gaussian']:.4f} nats"
@@ -52,6 +55,6 @@ def _gain(metrics: dict[str, Any]) -> tuple[float, float]:
     return gain, statistics.stdev(gains) / math.sqrt(len(gains))
 
 
-def _with_error(value: float, error: float) -> str:
+def _with_error(value: float, error: float, unit: str = "nats") -> str:
     """A figure and its error, which is rounded up: nothing is exact to the last digit shown."""
-    return f"{value:.4f} ± {math.ceil(error * 1e4) / 1e4:.4f} nats"
+    return f"{value:.4f} ± {math.ceil(error * 1e4) / 1e4:.4f} {unit}"

@@ -38,7 +38,9 @@ class DataModule(pl.LightningDataModule):
         self.num_train, self.num_val = len(sets[0].train.x), len(sets[0].val.x)
         self.steps_per_epoch = math.ceil(self.num_train / batch_size)
         noise = sets[0].noise
-        self.noisy = None if noise is None or not noise.any() else noise.nonzero().flatten()
+        is_noisy = noise is not None and noise.any()
+        # places in the vector of a point's numbers
+        self.noisy = cast(Tensor, noise).flatten().nonzero().flatten() if is_noisy else None
         self.shares = torch.empty(0)  # of the steps of the noisy coordinates: (N, K) or (R, N, K)
 
     def of(self, replicate: int) -> Data:
@@ -110,13 +112,15 @@ class DataModule(pl.LightningDataModule):
         return torch.rand(size, generator=generator("noise", seed, epoch))
 
     def _dequantized(self, points: Points, shares: Tensor) -> Points:
-        """Points (..., D) with noise in the noisy ones of their coordinates."""
+        """Points (..., *shape) with noise in the noisy ones of their coordinates."""
         noisy, width = cast(Tensor, self.noisy), cast(Tensor, self.sets[0].noise)
-        noisy, width = noisy.to(shares.device), width[noisy].to(shares.device)
-        x, context = points.map(lambda t: t.expand(*shares.shape[:-1], -1))  # for each replicate
+        noisy, width = noisy.to(shares.device), width.flatten()[noisy].to(shares.device)
+        shape = self.sets[0].shape
+        flat = Points(points.x.flatten(-len(shape)), points.context)
+        x, context = flat.map(lambda t: t.expand(*shares.shape[:-1], -1))  # for each replicate
         x = x.clone()
         x[..., noisy] = dequantized(x[..., noisy], width, shares)
-        return Points(x, context)
+        return Points(x.reshape(*x.shape[:-1], *shape), context)
 
 
 class Indices:

@@ -8,6 +8,8 @@ from torch import Tensor
 from flowlab.errors import DataError, FlowlabError, NonFiniteError
 from flowlab.flows import Flow
 
+MOST = 64  # numbers of a point that a message has
+
 
 @torch.no_grad()
 def diagnose(
@@ -52,4 +54,5 @@ def _rows(*values: Tensor) -> Tensor:
 
 
 def _point(x: Tensor, bad: Tensor) -> str:
-    return f"the point {[round(value, 4) for value in x[bad[0]].flatten().tolist()]}"
+    values = [round(value, 4) for value in x[bad[0]].flatten().tolist()]
+    return f"the point {values if len(values) <= MOST else f'[{str(values[:MOST])[1:-1]}, ...]'}"

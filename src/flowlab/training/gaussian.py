@@ -20,8 +20,10 @@ def gaussian_nll(data: Data) -> Tensor | None:
         u = f(x),   -log q(x | c) = -log N(u; B c + b, S) - log|det df/dx|
 
     All in float64. None if S is singular, as that of fewer points than coordinates: there is no
-    such density.
+    such density. None too for images, whose covariance is no rival of a flow.
     """
+    if data.levels is not None:
+        return None
     units = Units(data.support or (), data.num_context).double()
     units.fit(*data.train)
     squares = torch.stack([w.mT @ w for w, _ in _pieces(units, data.train)])

@@ -14,6 +14,7 @@ from flowlab.flows import Flow
 from flowlab.rng import generator
 from flowlab.targets import Conditional, Target
 from flowlab.targets.divergence import Divergence, conditional_kl_divergence, kl_divergence
+from flowlab.training.bits import importance_weighted, in_bits
 from flowlab.training.gaussian import gaussian_nll
 
 ERRORS = ("_stderr", "_error")  # how the names of figures end that say how sure another is
@@ -54,7 +55,8 @@ class Likelihood:
             KL(p || q) = E_p[log p(x) - log q(x)] = E_p[-log q(x)] - H
 
         not from the test's points but by `kl_divergence`, with the error that this leaves. Of data
-        with units, the NLL of a Gaussian, and as its error the standard error of the difference.
+        with units, the NLL of a Gaussian, and as its error the standard error of the difference. Of
+        images, the bits per dimension, by one draw of their noise and by several.
         """
         # a flow with units brings points to its type by itself
         like: Any = flow.base.loc if flow.units is None else flow.base.loc.device
@@ -72,6 +74,12 @@ class Likelihood:
         if data.support is not None and (gaussian := gaussian_nll(data)) is not None:
             figures["test/nll_gaussian"] = gaussian.mean()
             figures["test/nll_gaussian_error"] = _stderr(gaussian - test)
+        if data.levels is not None:
+            several = importance_weighted(flow, data, seed)
+            for name, values in (("", test), ("_iw", several)):
+                bits = in_bits(values, data)
+                figures[f"test/bits_per_dim{name}"] = bits.mean()
+                figures[f"test/bits_per_dim{name}_stderr"] = _stderr(bits)
         if data.truth is not None:
             figures["test/kl"], figures["test/kl_error"] = _kl(flow, data.truth, seed)
             figures["test/entropy"] = torch.tensor(data.truth.entropy, dtype=torch.float64)
