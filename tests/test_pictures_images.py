@@ -65,7 +65,7 @@ def test_images_stand_in_rows_as_they_are(shape: tuple[int, ...]) -> None:
     first, second = (np.full((4, *shape), value) for value in (0.0, 15.0))
     first[1, 2, 3] = 99.0  # beyond white
     figure = images.rows([("above", first), ("below", second)], 16, "title")
-    assert [text.get_text() for text in figure.texts] == ["above", "below"]
+    assert [text.get_text() for text in figure.texts] == ["title", "above", "below"]
     shown = [np.asarray(ax.images[0].get_array()) for ax in figure.axes]
     assert len(shown) == 8
     assert [float(image.max()) for image in shown] == [0, 1, 0, 0, 1, 1, 1, 1]

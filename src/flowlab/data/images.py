@@ -81,7 +81,7 @@ def _data(
     facts: Mapping[str, Any],
 ) -> Data:
     """The splits; those that are not trained on with noise, which is drawn once."""
-    x = {split: torch.from_numpy(part).float() for split, part in parts.items()}
+    x = {split: torch.from_numpy(part.astype(np.float32)) for split, part in parts.items()}
     noise = torch.ones(x["train"].shape[1:])
     for split in ("val", "test"):
         x[split] = _with_noise(x[split], noise, generator(f"data/noise/{split}", seed))
