@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from scipy import special
 from torch import Tensor
 
+from flowlab.errors import ModelFileError
 from flowlab.export import load, save
 from flowlab.flows import Flow, build_flow
 from flowlab.flows.coupling import Coupling
@@ -185,6 +186,14 @@ def test_units_of_images_travel_with_the_flow(tmp_path: Any) -> None:
     assert twin.config == flow.config
     assert twin.config["support"] == {"levels": 256, "logit": 0.05}
     assert torch.equal(twin.log_prob(x), flow.log_prob(x))
+
+
+def test_a_file_of_images_beyond_all_memory_is_refused(tmp_path: Any) -> None:
+    flow = build_flow("glow", (4, 4), num_hidden=2)  # whose weights are those of any size
+    flow.config["shape"] = [2**18, 2**18]
+    save(flow, tmp_path / "flow.safetensors")
+    with pytest.raises(ModelFileError, match="shape=.* is of more numbers than flowlab builds"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,9 @@ def _content(metadata: dict[str, str] | None) -> dict[str, Any]:
             most = MAX_LAYERS if key == "num_flows" else MAX_SIZE
             if isinstance(number, int) and abs(number) > most:
                 raise ValueError(f"{key}={value} is more than flowlab builds, {most}")
+        sizes = value if isinstance(value, list) else []
+        if all(type(size) is int for size in sizes) and math.prod(sizes) > MAX_SIZE:
+            raise ValueError(f"{key}={value} is of more numbers than flowlab builds, {MAX_SIZE}")
     return content
 
 
