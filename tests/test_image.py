@@ -20,6 +20,7 @@ from flowlab.flows.linear import LU, ActNorm
 from flowlab.flows.nets import ConvNet
 from flowlab.flows.pixels import Pixels
 from flowlab.flows.univariate import Affine
+from flowlab.schema import Schema
 
 DOUBLE = torch.float64
 FAMILIES = pytest.mark.parametrize("name", ["realnvp", "glow"])
@@ -188,11 +189,17 @@ def test_units_of_images_travel_with_the_flow(tmp_path: Any) -> None:
     assert torch.equal(twin.log_prob(x), flow.log_prob(x))
 
 
+def test_pixels_have_no_columns(tmp_path: Any) -> None:
+    flow = build_flow("coupling", 4, support={"levels": 4})
+    with pytest.raises(ValueError, match="columns for points that are not rows of numbers"):
+        save(flow, tmp_path / "flow.safetensors", Schema.plain(4, 0))
+
+
 def test_a_file_of_images_beyond_all_memory_is_refused(tmp_path: Any) -> None:
     flow = build_flow("glow", (4, 4), num_hidden=2)  # whose weights are those of any size
     flow.config["shape"] = [2**18, 2**18]
     save(flow, tmp_path / "flow.safetensors")
-    with pytest.raises(ModelFileError, match="shape=.* is of more numbers than flowlab builds"):
+    with pytest.raises(ModelFileError, match=r"shape=.* is of more numbers than flowlab builds"):
         load(tmp_path)
 
 

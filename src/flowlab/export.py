@@ -137,7 +137,7 @@ def _schema(columns: Any, config: dict[str, Any]) -> Schema | None:
     """The columns of a flow whose configuration has been checked."""
     if columns is None:
         return None
-    if len(config["shape"]) != 1:
+    if len(config["shape"]) != 1 or isinstance(config.get("support"), dict):
         raise ValueError("columns for points that are not rows of numbers")
     return Schema.checked(columns, config["shape"][0], config["context"])
 
