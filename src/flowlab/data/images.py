@@ -1,6 +1,7 @@
 """Images whose numbers are whole ones: scikit-learn's digits, and those in files of one's own."""
 
 import gzip
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowlab.data.data import Data, Points, dequantized
-from flowlab.data.reading import check_file, digest, readable
+from flowlab.data.reading import check_file, readable
 from flowlab.errors import DataError
+from flowlab.files import digest
 from flowlab.rng import generator
 
 Images = NDArray[np.uint8]
@@ -112,7 +114,10 @@ def _idx(label: str, file: Path) -> Images:
     with readable(label):
         check_file(label, file)
         content = file.read_bytes()
-        content = gzip.decompress(content) if file.suffix == ".gz" else content
+        try:
+            content = gzip.decompress(content) if file.suffix == ".gz" else content
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
     if content[:4] != b"\x00\x00\x08\x03":
         raise DataError(
             f"{label}: begins with {content[:4].hex(' ')}; images in an idx file begin with "

@@ -2,12 +2,10 @@
 
 import difflib
 import glob
-import hashlib
 import json
 import re
 import shlex
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ from flowlab.schema import PIECE
 
 TEXT = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
 FORMATS = (*TEXT, ".parquet", ".arrow", ".feather", ".npy", ".npz")
-DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 EXACT = (pl.Boolean, pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.Float32)  # in float32
 
 
@@ -168,7 +165,7 @@ def readable(label: str) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise DataError(f"{label}: no permission to read it; see chmod") from error
-    except (*DAMAGED, ValueError, pl.exceptions.PolarsError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, ValueError, pl.exceptions.PolarsError) as error:
         if isinstance(error, DataError):
             raise
         if "utf-8" in str(error):
@@ -181,16 +178,6 @@ def readable(label: str) -> Iterator[None]:
 
 def _listed() -> str:
     return f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-
-
-def digest(paths: Sequence[Path]) -> str:
-    """The SHA-256 of a file's content, or of several's one after the other."""
-    sha256 = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while chunk := file.read(2**20):
-                sha256.update(chunk)
-    return sha256.hexdigest()
 
 
 def check_file(label: str, path: Path) -> None:

@@ -12,8 +12,9 @@ from flowlab.data.cells import Rows, usable
 from flowlab.data.columns import Columns, choose
 from flowlab.data.data import Data, Points, dequantized
 from flowlab.data.degenerate import check_density, warn_of_copies, warn_of_values
-from flowlab.data.reading import digest, read
+from flowlab.data.reading import read
 from flowlab.errors import DataError
+from flowlab.files import digest
 from flowlab.rng import generator
 
 Index = NDArray[np.int64]
