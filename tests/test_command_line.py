@@ -80,11 +80,19 @@ def defaults(compose_config: Compose) -> DictConfig:
     return cfg
 
 
+NEEDED = {
+    "data=table": "data.path=my.csv",
+    "data=images": "data.path=mnist",
+    "flow=realnvp": "data=digits",
+    "flow=glow": "data=digits",
+}
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_yaml_composes_and_makes_sense(
     choice: str, compose_config: Compose, complaint: Complain
 ) -> None:
-    needed = ["data.path=my.csv"] * (choice == "data=table")
+    needed = [NEEDED[choice]] if choice in NEEDED else []
     said = complaint(lambda: compose_config(choice, *needed))
     assert said == "" or (choice == "trainer=gpu" and "no usable GPU" in said)
 

@@ -65,7 +65,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("sample run -n 5 --temperature 0", 2, "expected a number above 0"),
         ("sample run -n 5 --temperature nan", 2, "expected a number above 0"),
         ("sample run -n 5", 2, "--given: the flow of run needs c; expected a number for each"),
-        ("sample run -n 5 --given C=1", 2, "--given: no context C; columns: c"),
+        ("sample run -n 5 --given C=1", 2, "--given: no context C; did you mean c?"),
         ("sample run -n 5 --given cc=1", 2, "--given: no context cc; did you mean c?"),
         ("sample run -n 5 --given c=1,c=2", 2, "c is there twice"),
         ("sample run -n 5 --given c", 2, "'c' is not name=number"),
@@ -156,9 +156,9 @@ def test_the_words_of_the_program(
     for words in ([], ["smaple"]):
         with pytest.raises(SystemExit) as end:
             program.main(words)
-        assert all(
-            f"flowlab {name}" in str(end.value.code) for name in ("report", "sample", "score")
-        )
+        assert end.value.code == 2
+        said = capsys.readouterr().err
+        assert all(f"flowlab {name}" in said for name in ("report", "sample", "score"))
     program.main(["--help"])
     assert "flowlab score RUN new.csv" in capsys.readouterr().out
 
