@@ -228,7 +228,7 @@ class Ramp(Transform):
         return u, ((2 * (x - x.floor())) / 3).log().sum(-1) - normal.log_prob(u).sum(-1)
 
     def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+        raise NotImplementedError  # bits are of densities alone
 
 
 def test_bits_of_a_density_whose_bits_are_known() -> None:

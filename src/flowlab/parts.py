@@ -66,7 +66,8 @@ def check_parts(cfg: DictConfig) -> None:
             return _check_size(cfg, shape, context)
         except ShapeError as error:
             said = error
-    raise ConfigError(f"flow={cfg.flow.name}: {said}") from said
+    hint = "choose another flow, or such data, as data=digits has images"
+    raise ConfigError(f"flow={cfg.flow.name}: {said}; {hint}") from said
 
 
 def _check_part(group: str, values: Any) -> Any:

@@ -45,24 +45,15 @@ class Images(Picture):
         drawn = seen(noise)
         samples = {"held-out": x, "samples": drawn, f"samples, T = {COOL}": seen(COOL * noise)}
         yield "images", images.rows, _rows(samples), data.levels
-        nearest = _nearest(drawn, data.train.x)
-        yield (
-            "nearest",
-            images.rows,
-            _rows({"samples": drawn, "nearest\nin training": nearest}),
-            (data.levels),
-        )
+        near = {"samples": drawn, "nearest\nin training": _nearest(drawn, data.train.x)}
+        yield "nearest", images.rows, _rows(near), data.levels
         if isinstance(last, Level) and len(flow.chain) > 1:
             held = {"held-out": x, "without what\nstayed behind": seen(u * last.reach(u))}
             yield "levels", images.rows, _rows(held), data.levels
         if len(other) >= 3:
-            between = _between(u[:3], flow(other[:3].to(like))[0], num)
-            yield (
-                "interpolations",
-                images.rows,
-                _rows({name: seen(w) for name, w in between}),
-                (data.levels),
-            )
+            arcs = _between(u[:3], flow(other[:3].to(like))[0], num)
+            between = {name: seen(arc) for name, arc in arcs}
+            yield "interpolations", images.rows, _rows(between), data.levels
 
 
 def _rows(named: dict[str, Tensor]) -> list[tuple[str, Array]]:
