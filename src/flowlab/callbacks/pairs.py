@@ -5,11 +5,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-from scipy.stats import rankdata
 
 from flowlab.callbacks.picture import Drawing, Picture, beside, in_plane, positive
 from flowlab.data import Data
-from flowlab.data.columns import near_names
+from flowlab.data.names import near_names
 from flowlab.errors import ConfigError
 from flowlab.flows import Flow
 from flowlab.plots import table
@@ -58,6 +57,8 @@ def dependent(x: np.ndarray[Any, Any]) -> list[int]:
     """
     if x.shape[1] <= MOST:
         return list(range(x.shape[1]))
+    from scipy.stats import rankdata  # half a second that few runs need
+
     ranks = rankdata(x, axis=0)
     ranks -= ranks.mean(0)
     spread = np.sqrt(np.square(ranks).sum(0))

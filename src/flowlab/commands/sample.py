@@ -138,7 +138,7 @@ def _context(given: dict[str, float] | None, used: Used) -> Any:
         return None
     given = given or {}
     if others := [name for name in given if name not in names]:
-        from flowlab.data.columns import near_names
+        from flowlab.data.names import near_names
 
         raise ConfigError(f"--given: no context {others[0]}; {near_names(others[0], names)}")
     if missing := [name for name in names if name not in given]:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import hydra
@@ -51,6 +52,22 @@ def main(conf: Path) -> None:
             hydra.main(version_base="1.3", config_path=str(conf), config_name="train")(_task)()
 
 
+@contextmanager
+def without_signal_processing() -> Iterator[None]:
+    """Import Lightning without scipy.signal, which takes a tenth of the default run.
+
+    Its torchmetrics loads that to give it a function of an older version, which nobody calls here.
+    """
+    empty = ModuleType("scipy.signal")
+    empty.__dict__["hamming"] = None
+    sys.modules.setdefault("scipy.signal", empty)
+    try:
+        yield
+    finally:
+        if sys.modules["scipy.signal"] is empty:
+            del sys.modules["scipy.signal"]
+
+
 class Refused(BaseException):
     """Carries a user's error through Hydra, which reports Exceptions in its own ways."""
 
@@ -71,7 +88,8 @@ class Validate(Callback):
                 from flowlab import painter
 
                 painter.start()  # its imports run beside those of the next line
-            from flowlab.parts import check_parts, import_extensions
+            with without_signal_processing():
+                from flowlab.parts import check_parts, import_extensions
             from flowlab.runs.resume import check_resume
 
             import_extensions(config.get("extensions") or ())

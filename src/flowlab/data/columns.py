@@ -1,14 +1,14 @@
 """Which columns of a table are what: coordinates, contexts, their supports and their noise."""
 
-import difflib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from flowlab.data.data import Support
+from flowlab.data.names import listed, near_names
 from flowlab.data.reading import Table
 from flowlab.errors import ConfigError, DataError
 
@@ -42,7 +42,7 @@ class Columns(NamedTuple):
         if missing := [name for name in self.used if name not in table.names]:
             raise DataError(
                 f"{table.label}: no column {', '.join(missing)}, which data.path has; "
-                f"columns: {_some(table.names)}"
+                f"columns: {listed(table.names)}"
             )
 
 
@@ -81,7 +81,7 @@ def choose(
         if others := [name for name in asked[key] if name not in names]:
             raise ConfigError(
                 f"data.{key}={{{others[0]}: ...}}: not a coordinate of the density; "
-                f"expected one of {_some(names)}"
+                f"expected one of {listed(names)}"
             )
     supports = {str(name): _support(value) for name, value in (support or {}).items()}
     widths = {str(name): float(value) for name, value in (noise or {}).items()}
@@ -107,17 +107,3 @@ def _check_there(table: Table, key: str, names: Sequence[str]) -> None:
             raise DataError(f"data.{key}: {table.path} has no column {name}; {hint}")
         if names.count(name) > 1:
             raise ConfigError(f"data.{key}: {name} is there twice; expected once")
-
-
-def near_names(name: str, names: Collection[str]) -> str:
-    """A question that names columns that look like this one, or else what columns there are."""
-    small = {other.casefold(): other for other in names}
-    found = difflib.get_close_matches(name.casefold(), small, n=2, cutoff=0.5)
-    close = [small[other] for other in found]
-    return f"did you mean {' or '.join(close)}?" if close else f"columns: {_some(names)}"
-
-
-def _some(names: Collection[str]) -> str:
-    """Names for a line, the first of many."""
-    first = list(names)[:12]
-    return ", ".join(first) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from flowlab.data import text
 from flowlab.data.cells import faults, is_whole, rows_of, say_text
-from flowlab.data.columns import near_names
+from flowlab.data.names import near_names
 from flowlab.data.reading import Table
 from flowlab.errors import DataError
 from flowlab.schema import LARGEST
