@@ -78,6 +78,7 @@ PROMISES = {
     "residual": Promise({"num_flows": 2, "num_hidden": 6}, start=0.3),
     # steps of finite size: neither inverses of each other nor of a volume that is just the trace's
     "ffjord": Promise({"num_flows": 2, "num_hidden": 8, "num_steps": 4}, double=1e-5),
+    "diagonal": Promise({}, layers=lambda config: 1),
     "realnvp": Promise(
         {"num_flows": 2, "num_levels": 1, "num_hidden": 8},
         single=3e-4,
@@ -155,7 +156,7 @@ def make(
 ) -> Flow:
     """A flow with random weights, far from the identity; deep ones gentler in each layer."""
     flow = build(case, shape, dtype, **others)
-    spread = part * promise_of(case).spread * min(1.0, (4 / flow.config["num_flows"]) ** 0.5)
+    spread = part * promise_of(case).spread * min(1.0, (4 / flow.config.get("num_flows", 1)) ** 0.5)
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.add_(spread * torch.randn(parameter.shape, dtype=DOUBLE))

@@ -184,6 +184,7 @@ def safetensors() -> Iterator[bytes]:
         "!!python/object/apply:os.system ['true']",
         None,
     ]
+    contents += autoencoders(good)
     texts = [json.dumps(content) for content in contents]
     texts += [deep, '{"format":2,"flow":' + deep + ',"sha256":""}', "1" * 10**5, "", "\x00"]
     texts += [json.dumps(good).replace('"columns": null', f'"columns": {deep}')]
@@ -212,6 +213,29 @@ def safetensors() -> Iterator[bytes]:
     yield with_header(metadata)
     for length in (0, 1, 2**31, 2**63, 2**64 - 1):
         yield struct.pack("<Q", length) + b"{}"
+
+
+def autoencoders(good: dict[str, Any]) -> Iterator[Any]:
+    """Posteriors of images that are none, or more than numbers, or larger than a machine."""
+    posterior = build_flow("planar", 2, context=3, direction="sampling", num_flows=2).config
+    table = {"shape": [2, 2], "posterior": posterior}
+    for flow in (
+        *({"shape": [2, 2]}, {"posterior": posterior}, {**table, "name": "planar"}),
+        *({**table, "context": 3}, {**table, "_target_": "os.system"}, {**posterior, **table}),
+        *({**table, "posterior": wrong} for wrong in (None, 1, "planar", [], [posterior], {})),
+        *({**table, "shape": wrong} for wrong in (None, 0, "2", [], [0, 2], [[2], 2], [2.0, 2])),
+        *({**table, "shape": [wrong] * 2} for wrong in (2**20, 2**21, 10**30, -1, True)),
+        {**table, "posterior": table},
+        *({**table, "posterior": {**posterior, "name": name}} for name in ("os.system", [], None)),
+        *({**table, "posterior": {**posterior, key: "os.system"}} for key in ("_target_", "x")),
+        *(
+            {**table, "posterior": {**posterior, key: wrong}}
+            for key in ("shape", "context", "num_flows")
+            for wrong in (0, -1, 2**12, 2**20, 10**30, "2", None, [2, 2], [10**6] * 3, 1.5)
+        ),
+        {"shape": [2**20], "posterior": {**posterior, "context": 2**20, "shape": 2**20}},
+    ):
+        yield {**good, "flow": flow}
 
 
 def make_corpus(folder: Path, good: Path) -> list[Path]:

@@ -33,7 +33,7 @@ ARROWS: dict[str, set[str]] = {
     "runs": {"export", "config", *GROUND},
     "export": {"flows", "schema", *GROUND},
     "writing": {"schema", *GROUND},
-    "parts": {"config", "targets", "flows", *GROUND},
+    "parts": {"config", "training", "targets", "flows", *GROUND},
     "config": GROUND,
     "training": {"data", "targets", "flows", "schema", *GROUND},
     "data": {"targets", "schema", *GROUND},

@@ -210,7 +210,8 @@ def test_compiles_without_a_break(case: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(EVALUATIONS, DOUBLE, 4)  # of which all are traced
     monkeypatch.setitem(NEWTON, DOUBLE, (1, 1))
     torch._dynamo.reset()
-    flow, x = make(case, usual(case), num_flows=2), points(20, usual(case))
+    few = {} if case.startswith("diagonal") else {"num_flows": 2}  # which is one layer
+    flow, x = make(case, usual(case), **few), points(20, usual(case))
     c, close = context_of(flow, 20), close_to(case, DOUBLE)
     way = functools.partial(torch.compile, backend="eager", fullgraph=True)
     compiled, plain = way(flow.log_prob)(x, c), flow.log_prob(x, c)
@@ -314,6 +315,7 @@ def test_a_wrong_shape_of_points_names_both(case: str) -> None:
         ({"name": "spline", "shape": 2, "bound": -1.0}, "bound must be positive and finite"),
         ({"name": "iaf", "shape": 2, "bound": math.nan}, "bound must be positive and finite"),
         ({"name": "naf", "shape": (8, 8)}, "is of vectors, a shape of one number"),
+        ({"name": "diagonal", "shape": 2, "num_flows": 4}, "no option num_flows; it has none$"),
         ({"name": "planar", "shape": 2, "num_flows": 0}, "must be at least 1, got 0"),
     ],
 )

@@ -21,8 +21,8 @@ from flowlab.experiment import train
 from flowlab.flows import Flow, Transform, build_flow
 from flowlab.parts import check_parts
 from flowlab.training.data import DataModule
-from flowlab.training.gaussian import gaussian_nll
 from flowlab.training.objectives import Likelihood
+from flowlab.training.objectives.gaussian import gaussian_nll
 
 RNG = np.random.default_rng(0)
 TRAIN, TEST = (RNG.integers(0, 256, (n, 4, 6), np.uint8) for n in (20, 7))

@@ -11,7 +11,8 @@ from flowlab.data import Data, Points
 from flowlab.errors import NonFiniteError
 from flowlab.flows import build_flow
 from flowlab.rng import generator
-from flowlab.training.objectives import Likelihood, summarized
+from flowlab.training.objectives import Likelihood
+from flowlab.training.objectives.objective import summarized
 
 
 class Wide:

@@ -264,7 +264,7 @@ def test_the_loss_curve_starts_before_the_training_and_its_floor_is_the_entropy(
 
 def test_replicates_are_a_mean_and_a_range() -> None:
     values = np.array([[3.0, 4.0, 5.5], [2.0, 2.5, 1.0]])
-    figure = curves.loss([0, 1], values, values + 1, None, "title")
+    figure = curves.loss([0, 1], values, values + 1, "NLL", None, "title")
     (ax,) = figure.axes
     np.testing.assert_allclose(ax.lines[0].get_ydata(), values.mean(1))
     band = ax.collections[0].get_paths()[0].vertices

@@ -22,11 +22,10 @@ from flowlab.experiment import train
 from flowlab.flows import build_flow
 from flowlab.rng import generator
 from flowlab.runs.summary import summary
-from flowlab.training import gaussian
 from flowlab.training.data import DataModule
-from flowlab.training.gaussian import gaussian_nll
 from flowlab.training.module import Training
-from flowlab.training.objectives import Likelihood
+from flowlab.training.objectives import Likelihood, gaussian
+from flowlab.training.objectives.gaussian import gaussian_nll
 
 DOUBLE = torch.float64
 DIGEST = ["a" * 64]

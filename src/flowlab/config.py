@@ -66,6 +66,8 @@ RULES: dict[str, Rule] = {
     "data.dim": _optional(_whole(1)),
     "data.seed": _optional(_whole(0)),
     "flow.bound": _positive,
+    "objective.num_*": _whole(1),
+    "objective.annealing": (lambda v: type(v) in (int, float) and 0 <= v <= 1, "0 to 1"),
     "optimizer.lr": _positive,
     "optimizer.fused": _one_of(True, False),
     "schedule.warmup": _share,
@@ -138,14 +140,13 @@ TABLE_RULES: dict[str, Rule] = {
     "data.noise": (lambda v: v is None or v == {}, "widths for columns, as {rooms: 1}"),
     "data.noise.*": _positive,
 }
+IMAGE_RULES: dict[str, Rule] = {"data.logit": _logit, "data.binary": _one_of(True, False)}
+IMAGE_PATH = "the path of a folder or of an .npz, as data.path=mnist"
 # of these `data._target_` alone; data of one's own may have keys of these names
 DATA_RULES = {
     "flowlab.data.table": TABLE_RULES,
-    "flowlab.data.digits": {"data.logit": _logit},
-    "flowlab.data.images": {
-        "data.path": (_is_path, "the path of a folder or of an .npz, as data.path=mnist"),
-        "data.logit": _logit,
-    },
+    "flowlab.data.digits": IMAGE_RULES,
+    "flowlab.data.images": IMAGE_RULES | {"data.path": (_is_path, IMAGE_PATH)},
 }
 # where a run is, and where its parts are found, not what it is
 INCIDENTAL = ("ckpt_path", "run_dir", "hydra.", "extensions")

@@ -14,10 +14,10 @@ from flowlab.callbacks.picture import Picture
 from flowlab.config import validate
 from flowlab.data import Data
 from flowlab.errors import ConfigError, DataError
-from flowlab.flows import Flow, build_flow
+from flowlab.flows import Autoencoder, Flow
 from flowlab.logger import RunLogger
 from flowlab.parts import check_parts, import_extensions
-from flowlab.rng import generator
+from flowlab.rng import drawing
 from flowlab.runs.life import Metrics, Run, open_run
 from flowlab.runs.resume import check_facts, check_resume, identity, run_config
 from flowlab.runs.settings import hparams
@@ -25,9 +25,14 @@ from flowlab.trainer import fit, trainer_of
 from flowlab.training.data import DataModule
 from flowlab.training.description import describe
 from flowlab.training.module import Training
-from flowlab.training.objectives import summarized
+from flowlab.training.objectives import Objective
+from flowlab.training.objectives.objective import summarized
 
-TITLES = {"test/nll": "test NLL", "test/kl": "KL to the truth"}  # of figures to be shown
+TITLES = {
+    "test/nll": "test NLL",
+    "test/elbo": "ELBO",
+    "test/kl": "KL to the truth",
+}  # of figures to be shown
 
 
 def train(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
@@ -54,9 +59,11 @@ def train_checked(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Met
         data = DataModule(_data(cfg, seeds), cfg.data.batch_size, seeds)
         check_facts(run.resume, data.facts)
         run.metrics.update(data.facts)
-        flows = [_initial_flow(cfg, data.dequantized(i), seed) for i, seed in enumerate(seeds)]
+        objective: Objective[Any] = instantiate(cfg.objective)
+        flows = [
+            _initial_flow(cfg, objective, data.dequantized(i), seed) for i, seed in enumerate(seeds)
+        ]
         run.metrics["params"] = sum(p.numel() for p in flows[0].parameters())
-        objective = instantiate(cfg.objective)
         module = Training(
             *(flows, objective, data, instantiate(cfg.optimizer), instantiate(cfg.schedule)),
             clip=cfg.trainer.get("gradient_clip_val"),
@@ -107,25 +114,24 @@ def _data(cfg: DictConfig, seeds: Sequence[int]) -> list[Data]:
     return sets
 
 
-def _initial_flow(cfg: DictConfig, data: Data, seed: int) -> Flow:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator("initialisation", seed).initial_seed())
+def _initial_flow(cfg: DictConfig, objective: Objective[Any], data: Data, seed: int) -> Any:
+    with drawing("initialisation", seed):
         try:
-            flow = build_flow(
-                shape=data.shape, context=data.num_context, support=data.support, **cfg.flow
-            )
+            flow = objective.build(cfg.flow, data.shape, data.num_context, data.support)
         except ValueError as error:  # of what is known of points alone, as their shape
             raise ConfigError(f"flow={cfg.flow.name}: {error}") from error
-    flow.fit(*data.train)
+    if not objective.generates:
+        flow.fit(*data.train)
     return flow
 
 
-def _save(flow: Flow, data: Data, run: Run) -> None:
-    export.save(flow, run.folder / "flow.safetensors", describe(flow, data))
+def _save(flow: Flow | Autoencoder, data: Data, run: Run) -> None:
+    schema = describe(flow, data) if isinstance(flow, Flow) else None
+    export.save(flow, run.folder / "flow.safetensors", schema)
     run.metrics["sha256"] = export.digest(flow.config, flow.state_dict())
 
 
-def _show_the_end(trainer: pl.Trainer, flow: Flow, data: Data, figures: dict[str, float]) -> None:
+def _show_the_end(trainer: pl.Trainer, flow: Any, data: Data, figures: dict[str, float]) -> None:
     """Draw the best flow, as a part of the result."""
     logger, epochs = cast(RunLogger, trainer.logger), trainer.current_epoch
     words = [f"{TITLES[name]} {figures[name]:.3f} nats" for name in TITLES if name in figures]

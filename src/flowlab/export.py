@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flowlab.errors import ModelFileError
 from flowlab.files import write_whole
-from flowlab.flows import FLOWS, Flow, build_flow
+from flowlab.flows import FLOWS, Autoencoder, Flow, build
 from flowlab.schema import Schema
 
 FORMAT = 2
@@ -24,8 +24,8 @@ MAX_LAYERS = 2**12  # of a flow, for each takes its time to build
 DTYPES = {"F32": torch.float32, "F64": torch.float64}
 
 
-def save(flow: Flow, path: str | Path, schema: Schema | None = None) -> None:
-    """Write a flow that `build_flow` made, with its columns; `load` gives it back to the bit.
+def save(flow: Flow | Autoencoder, path: str | Path, schema: Schema | None = None) -> None:
+    """Write what `build` made, a flow with its columns maybe; `load` gives it back to the bit.
 
     Raises ValueError for another flow, for a precision that `load` does not read, and for columns
     that are not the flow's.
@@ -45,7 +45,7 @@ def save(flow: Flow, path: str | Path, schema: Schema | None = None) -> None:
         "sha256": digest(flow.config, tensors),
         "columns_sha256": _hash(columns).hexdigest(),
     }
-    if (module := FLOWS[flow.config["name"]].__module__).partition(".")[0] != "flowlab":
+    if (module := FLOWS[_flow_of(flow.config)["name"]].__module__).partition(".")[0] != "flowlab":
         content["module"] = module  # for people to read: `load` imports nothing
     write_whole(Path(path), to_bytes(tensors, {"flowlab": json.dumps(content)}))
 
@@ -59,15 +59,15 @@ def digest(config: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     return str(sha256.hexdigest())
 
 
-def load(path: str | Path) -> Flow:
+def load(path: str | Path) -> Any:
     """Load a flow from a run directory or a flow.safetensors file, on the CPU.
 
-    Raises as `load_with_schema` does.
+    Of a run with `objective=elbo` it is an `Autoencoder`. Raises as `load_with_schema` does.
     """
     return load_with_schema(path)[0]
 
 
-def load_with_schema(path: str | Path) -> tuple[Flow, Schema | None]:
+def load_with_schema(path: str | Path) -> tuple[Flow | Autoencoder, Schema | None]:
     """`load`, and what the flow's columns are, if the file says it.
 
     The file can name nothing but a flow of the table `FLOWS` and plain numbers for it. Its
@@ -101,7 +101,7 @@ def load_with_schema(path: str | Path) -> tuple[Flow, Schema | None]:
             message += f"; ckpt_path={path.parent} writes it anew from {best.parent}"
         raise ModelFileError(message) from error
     with torch.random.fork_rng(devices=[]):
-        flow = build_flow(**config).to(dtype)
+        flow = build(config).to(dtype)
     flow.load_state_dict(tensors)
     return flow.eval(), schema
 
@@ -121,8 +121,10 @@ def _content(metadata: dict[str, str] | None) -> dict[str, Any]:
     if content.keys() - {"module"} != KEYS or not isinstance(content["flow"], dict):
         raise ValueError("its flow configuration is not a table of the kind that flowlab writes")
     if "module" in content:
-        _check_module(content["module"], content["flow"].get("name"))
-    for key, value in content["flow"].items():
+        _check_module(content["module"], _flow_of(content["flow"]).get("name"))
+    if "posterior" in content["flow"] and content["flow"].keys() != {"shape", "posterior"}:
+        raise ValueError("keys beside the shape and the posterior of an autoencoder")
+    for key, value in (*content["flow"].items(), *_flow_of(content["flow"]).items()):
         for number in value if isinstance(value, list) else [value]:
             most = MAX_LAYERS if key == "num_flows" else MAX_SIZE
             if isinstance(number, int) and abs(number) > most:
@@ -137,9 +139,21 @@ def _schema(columns: Any, config: dict[str, Any]) -> Schema | None:
     """The columns of a flow whose configuration has been checked."""
     if columns is None:
         return None
-    if len(config["shape"]) != 1 or isinstance(config.get("support"), dict):
+    if (
+        len(config["shape"]) != 1
+        or "posterior" in config
+        or isinstance(config.get("support"), dict)
+    ):
         raise ValueError("columns for points that are not rows of numbers")
     return Schema.checked(columns, config["shape"][0], config["context"])
+
+
+def _flow_of(config: dict[str, Any]) -> dict[str, Any]:
+    """A flow's configuration, or of an autoencoder that of its posterior."""
+    flow = config.get("posterior", config)
+    if not isinstance(flow, dict):
+        raise ValueError("its posterior is not a table of the kind that flowlab writes")
+    return flow
 
 
 def _check_module(module: Any, name: Any) -> None:
@@ -158,7 +172,7 @@ def _check_tensors(file: Any, config: dict[str, Any]) -> torch.dtype:
     """Compare the file's table of tensors with the configuration's; nothing is allocated."""
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     with torch.device("meta"):
-        expected = build_flow(**config).state_dict()
+        expected = build(config).state_dict()
     if {name: list(tensor.shape) for name, tensor in expected.items()} != {
         name: tensor.get_shape() for name, tensor in slices.items()
     }:

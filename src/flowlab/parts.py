@@ -5,18 +5,23 @@ import inspect
 import os
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
-from hydra.utils import get_object
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
+from omegaconf.errors import InterpolationKeyError
+from torch import Tensor
 
 from flowlab.config import near
 from flowlab.errors import ConfigError
-from flowlab.flows import build_flow
+from flowlab.flows import Flow
 from flowlab.flows.transform import ShapeError
-from flowlab.targets import build_target
+from flowlab.targets import Unnormalized, build_target
+from flowlab.training.objectives import Objective
 
 MONITOR = "LearningRateMonitor"  # the callback of Lightning's that does here what it says
 OWN = {"data": ["batch_size"], "trainer": ["patience"]}  # the loop's
@@ -54,16 +59,19 @@ def check_parts(cfg: DictConfig) -> None:
         if key in cfg.flow:
             raise ConfigError(f"flow.{key}: no such key; a flow has that of its data")
     shapes: list[Shape] = [(2,), (SIDE, SIDE)]  # of data that are not known before
-    context = 0
+    context, target = 0, None
     if "target" in cfg.data:
         try:
             target = build_target(cfg.data.target, cfg.data.get("dim"))
         except ValueError as error:
             raise ConfigError(f"data.{error}") from error
         shapes, context = [(target.dim,)], getattr(target, "context", 0)
+    objective = _objective(cfg)
+    if isinstance(target, Unnormalized):
+        _check_density(target, cfg.data.target, objective)
     for shape in shapes:
         try:
-            return _check_size(cfg, shape, context)
+            return _check_size(cfg, objective, shape, context)
         except ShapeError as error:
             said = error
     hint = "choose another flow, or such data, as data=digits has images"
@@ -95,6 +103,40 @@ def _check_part(group: str, values: Any) -> Any:
     return part
 
 
+def _objective(cfg: DictConfig) -> Objective[Any]:
+    try:
+        return cast(Objective[Any], instantiate(cfg.objective))
+    except InterpolationKeyError as error:
+        raise ConfigError(
+            "objective.target=${data.target}: there is none; this objective needs a density that "
+            "can be evaluated, as data=toy data.target=u1 has one"
+        ) from error
+    except InstantiationException as error:
+        raise ConfigError(f"objective: {error.__cause__ or error}") from error
+
+
+def _check_density(target: Unnormalized, name: str, objective: Objective[Any]) -> None:
+    """Check what a function of the user's own gives, and that it is enough."""
+    said = f"data.target={name}"
+    if not objective.generates:
+        raise ConfigError(f"{said}: can be evaluated but not drawn from; add objective=reverse_kl")
+    num = 3 if target.dim != 3 else 4  # to tell sums over points from those over coordinates
+    x = torch.zeros(num, target.dim, requires_grad=True)
+    try:
+        log_density = target.log_density(x)
+    except Exception as error:  # whatever the function does
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ConfigError(f"{said}: of points {tuple(x.shape)}: {reason}") from error
+    if not isinstance(log_density, Tensor) or log_density.shape != (num,):
+        is_tensor = isinstance(log_density, Tensor)
+        got = f"shape {tuple(log_density.shape)}" if is_tensor else type(log_density).__name__
+        raise ConfigError(
+            f"{said}: of points {tuple(x.shape)} expected log-densities ({num},), got {got}"
+        )
+    if not log_density.requires_grad:
+        raise ConfigError(f"{said}: has no gradient; it must be computed by torch from the points")
+
+
 def _check_callback(group: str, values: Any) -> None:
     callback = _check_part(group, values)
     named = f"{group}._target_={values['_target_']}"
@@ -107,7 +149,7 @@ def _check_callback(group: str, values: Any) -> None:
         )
 
 
-def _check_size(cfg: DictConfig, shape: Shape, context: int) -> None:
+def _check_size(cfg: DictConfig, objective: Objective[Any], shape: Shape, context: int) -> None:
     """Check that flow and data fit into the memory, without making them, and that it can train.
 
     Raises ShapeError for a flow that is of no such points.
@@ -118,11 +160,12 @@ def _check_size(cfg: DictConfig, shape: Shape, context: int) -> None:
             torch.random.fork_rng(devices=[]),
             warnings.catch_warnings(action="ignore"),
         ):
-            flow = build_flow(shape=shape, context=context, **cfg.flow)
-            log_prob = flow.log_prob(
-                torch.zeros(1, *shape), torch.zeros(1, context) if context else None
-            )
-            torch.autograd.backward(log_prob, torch.ones(1))
+            levels = {"levels": 2 if cfg.data.get("binary") else 256, "logit": None}
+            flow = objective.build(cfg.flow, shape, context, levels if len(shape) > 1 else None)
+            points = torch.zeros(1, *shape), torch.zeros(1, context) if context else None
+            # by a flow's density, for a loss may ask a function of the user's own
+            by = flow.log_prob if isinstance(flow, Flow) else partial(objective.loss, flow)
+            torch.autograd.backward(by(*points), torch.ones(1))
     except ShapeError:
         raise
     except (ValueError, RuntimeError, OverflowError) as error:

@@ -286,8 +286,8 @@ def time_to(kl: float, *words: str) -> float:
 
         @torch.no_grad()
         def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-            now, test = time.perf_counter(), trainer.datamodule.test
-            gap = module.target.log_prob(test) - module.flow.log_prob(test)
+            now, data = time.perf_counter(), trainer.datamodule.of(0)
+            gap = data.truth.log_prob(data.test.x) - module.replicates.flow(0).log_prob(data.test.x)
             if float(gap.mean()) < kl:
                 self.reached = min(self.reached, now - self.start - self.looking)
             self.looking += time.perf_counter() - now

@@ -3,7 +3,7 @@
 from flowlab.callbacks.checkpoint import Checkpoint
 from flowlab.callbacks.density import Density
 from flowlab.callbacks.grid import Grid
-from flowlab.callbacks.images import Images
+from flowlab.callbacks.images import Images, Reconstructions
 from flowlab.callbacks.interrupt import Interrupt
 from flowlab.callbacks.latents import Latents
 from flowlab.callbacks.loss import Loss
@@ -23,5 +23,6 @@ __all__ = [
     "Pairs",
     "Progress",
     "Quantiles",
+    "Reconstructions",
     "Samples",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flowlab.callbacks.picture import Drawing, Picture, some
 from flowlab.data import Data
-from flowlab.flows import Flow
+from flowlab.flows import Autoencoder, Flow
 from flowlab.flows.image import Level
 from flowlab.plots import images
 from flowlab.plots.style import Array
@@ -54,6 +54,28 @@ class Images(Picture):
             arcs = _between(u[:3], flow(other[:3].to(like))[0], num)
             between = {name: seen(arc) for name, arc in arcs}
             yield "interpolations", images.rows, _rows(between), data.levels
+
+
+class Reconstructions(Picture):
+    """What an autoencoder makes of held-out images and of latents, as the probabilities of a one.
+
+    `num_images` in a row: validation images, each by one draw of its latents, and new ones.
+    """
+
+    of = Autoencoder
+
+    def __init__(self, every_n_epochs: int, num_images: int):
+        super().__init__(every_n_epochs)
+        self.num_images = num_images
+
+    def draw(self, flow: Autoencoder, data: Data) -> Iterator[Drawing]:
+        like, g = flow.base.loc, generator("callbacks/images")
+        x = some(data.val, self.num_images).x.floor()
+        noise, new = (torch.randn(len(x), len(like), generator=g).to(like) for _ in range(2))
+        z, _ = flow.drawn(noise, *flow.encode(x.to(like)))
+        pictures = {"held-out": x, "reconstructed": flow.means(z), "new": flow.means(new)}
+        rows = _rows({name: seen.cpu() for name, seen in pictures.items()})
+        yield "reconstructions", images.rows, rows, data.levels
 
 
 def _rows(named: dict[str, Tensor]) -> list[tuple[str, Array]]:

@@ -1,25 +1,27 @@
-"""The loss curve, above the entropy where it is known, and beside a Gaussian's loss for a table."""
+"""The loss curve, above its lowest value where that is known, or beside a table's Gaussian."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
+from torch import nn
+
 from flowlab.callbacks.picture import Drawing, Picture
 from flowlab.data import Data
-from flowlab.flows import Flow
 from flowlab.plots import curves
-from flowlab.training.gaussian import gaussian_nll
+from flowlab.training.objectives.gaussian import gaussian_nll
 
 
 class Loss(Picture):
     """The loss of training and validation by epoch, of replicates a band; it outlives a resume."""
 
-    def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:
-        line = self._gaussian
-        if data.truth is not None:
-            line = ("entropy", data.truth.entropy)
+    of = nn.Module
+
+    def draw(self, flow: nn.Module, data: Data) -> Iterator[Drawing]:
+        objective = self.training.objective
+        line = objective.lowest(data) or self._gaussian
         epochs, train, val = map(list, self.training.history.values())
-        yield "loss", curves.loss, epochs, train, val, line
+        yield "loss", curves.loss, epochs, train, val, objective.label, line
 
     @cached_property
     def _gaussian(self) -> tuple[str, float] | None:

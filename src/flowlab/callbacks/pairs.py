@@ -42,7 +42,9 @@ class Pairs(Picture):
 
     def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:
         drawn, held_out = beside(flow, data, self.num_samples)
-        chosen = [data.names.index(name) for name in self.columns or ()] or dependent(held_out)
+        chosen = [data.names.index(name) for name in self.columns or ()] or dependent(
+            held_out if data.drawn else drawn
+        )
         names, above_zero = [data.names[i] for i in chosen], [positive(data)[i] for i in chosen]
         modes = getattr(data.truth, "modes", None)
         few = None if modes is None else modes.numpy()[:, chosen]

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowlab.data import Data, Points
 from flowlab.flows import Flow
@@ -26,8 +26,11 @@ class Picture(Callback, ABC):
 
     To add a picture, write a plot in `flowlab/plots`, subclass this with a `draw`, and name the
     class under `callbacks` in the configuration. A picture that does not suit all data says so in
-    `suits`. Random numbers must come from a generator of the picture's own.
+    `suits`, and `of` is the kind of model that it shows. Random numbers must come from a generator
+    of the picture's own.
     """
+
+    of: type[nn.Module] = Flow
 
     def __init__(self, every_n_epochs: int):
         self.every_n_epochs = every_n_epochs
@@ -37,7 +40,7 @@ class Picture(Callback, ABC):
         return True
 
     @abstractmethod
-    def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:
+    def draw(self, flow: Any, data: Data) -> Iterator[Drawing]:
         """Yield (name, plot, *arrays) for each picture; the plot is given a title after them."""
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
@@ -64,16 +67,16 @@ class Picture(Callback, ABC):
         self.show(cast(RunLogger, trainer.logger), epoch, flow, data, title)
 
     @torch.no_grad()
-    def show(self, logger: RunLogger, epoch: int, flow: Flow, data: Data, title: str) -> None:
-        """Draw a flow and its data."""
-        if self.suits(data):
+    def show(self, logger: RunLogger, epoch: int, flow: nn.Module, data: Data, title: str) -> None:
+        """Draw a model and its data."""
+        if isinstance(flow, self.of) and self.suits(data):
             for name, plot, *arrays in self.draw(flow, data):
                 logger.log_picture(name, epoch, plot, *arrays, title)
 
 
 def in_plane(data: Data) -> bool:
     """Whether pictures show points as those of the plane, and not as columns with units."""
-    return data.shape == (2,) and data.support is None
+    return data.shape == (2,) and data.support is None and data.drawn
 
 
 def positive(data: Data) -> list[bool]:
@@ -101,7 +104,7 @@ def some(points: Points, most: int) -> Points:
 
 
 def beside(flow: Flow, data: Data, most: int) -> tuple[Array, Array]:
-    """Samples for at most so many validation points, and these, (N, *shape) each."""
+    """Samples for at most so many validation points, and these if there are any, (N, *shape)."""
     held_out = some(data.val, most)
-    drawn = samples_for(flow, held_out)
-    return drawn.cpu().double().numpy(), held_out.x.double().numpy()
+    drawn = samples_for(flow, held_out).cpu().double().numpy()
+    return drawn, held_out.x.double().numpy() if data.drawn else drawn[:0]

@@ -20,7 +20,7 @@ class Quantiles(Picture):
         self.num_samples = num_samples
 
     def suits(self, data: Data) -> bool:
-        return len(data.shape) == 1 and not in_plane(data)
+        return len(data.shape) == 1 and not in_plane(data) and data.drawn
 
     def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:
         arrays = beside(flow, data, self.num_samples)

@@ -161,8 +161,10 @@ def _go_on_with_study(sweeper: DictConfig, folder: Path) -> None:
 def run_cell(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float:
     """Run one cell, or go on with it; any error is told and leaves the other cells their turn.
 
-    Returns val/nll, what a search minimizes; infinity for a cell that failed.
+    Returns its validation loss, what a search minimizes; infinity for a cell that failed.
     """
+    from flowlab.runs.figures import rank_of
+
     run_dir = Path(str(cfg.run_dir))
     if holds_run(run_dir):
         cfg.ckpt_path = str(run_dir)
@@ -181,8 +183,8 @@ def run_cell(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float:
         if not isinstance(error, OutputError):  # as it may be another command's
             _mark_as_failed(run_dir / "metrics.json", error)
         return math.inf
-    nll = float(metrics["val/nll"])
-    return nll if math.isfinite(nll) else math.inf
+    loss = float(metrics[rank_of(metrics)])
+    return loss if math.isfinite(loss) else math.inf
 
 
 def _mark_as_failed(path: Path, error: Exception) -> None:

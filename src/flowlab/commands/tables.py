@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from flowlab.runs.results import KL, NLL, RANK, Cell, Ranking, Run, across
+from flowlab.runs.figures import TESTS
+from flowlab.runs.results import Cell, Ranking, Run, across
 from flowlab.runs.settings import rounded, trial_id
 
 PAIRED, WELCH = "paired t-test over the seeds", "Welch's t-test"
@@ -66,14 +67,21 @@ def _overview(cells: Sequence[tuple[str, ...]], rankings: Sequence[Ranking]) -> 
 
 def _rows(ranking: Ranking, output: Path) -> tuple[list[list[str]], set[str]]:
     """The rows of a table, its head first, and the tests that its marks are from."""
-    measures = [RANK, *([KL] if any(cell.has(KL) for cell in ranking.cells) else []), NLL]
+    known = [test for test in TESTS if any(cell.has(test) for cell in ranking.cells)]
+    measures = [ranking.rank, *known]
     rows = [["", *ranking.axes, "seeds", *measures, "params", "seconds", "id", "runs"]]
     marks, tests = _marks(ranking)
     for mark, cell in zip(marks, ranking.cells, strict=True):
         figures = [_figure(cell, measure) if cell.has(measure) else "" for measure in measures]
         sizes = [f"{cell.mean('params'):.0f}", f"{cell.mean('seconds'):.1f}"]
         folders = [os.path.relpath(run.folder, output) for run in cell.runs]
-        row = [mark, *map(rounded, cell.values), str(len(cell.by_seed(RANK))), *figures, *sizes]
+        row = [
+            mark,
+            *map(rounded, cell.values),
+            str(len(cell.by_seed(ranking.rank))),
+            *figures,
+            *sizes,
+        ]
         rows.append([*row, trial_id(cell.runs[0].settings), braces(folders)])
     return rows, tests
 
@@ -83,7 +91,8 @@ def _marks(ranking: Ranking) -> tuple[list[str], set[str]]:
     marks, tests = ["best"], set()
     for cell in ranking.cells[1:]:
         p, test = compare(ranking.cells[0], cell, ranking.measure)
-        better = cell.mean(ranking.measure) < ranking.cells[0].mean(ranking.measure)
+        gap = ranking.cells[0].mean(ranking.measure) - cell.mean(ranking.measure)
+        better = gap < 0 if ranking.measure == "test/elbo" else gap > 0
         marks.append("=" if p > 0.05 or (test and better) else "")
         tests |= {test} - {""}
     return marks, tests
@@ -94,20 +103,23 @@ def _figure(cell: Cell, measure: str) -> str:
 
 
 def _legend(ranking: Ranking, tests: set[str]) -> Iterator[str]:
-    yield f"Nats, {_error([ranking])}; ranked by val/nll; runs are folders beside this table."
+    told = f"ranked by {ranking.rank}; runs are folders beside this table."
+    yield f"Nats, {_error([ranking])}; {told}"
     if tests:
         named = f"{PAIRED} where they agree, else {WELCH}" if len(tests) > 1 else tests.pop()
-        yield f"= {ranking.measure} not significantly above the best's: {named},"
+        yield f"= {ranking.measure} not significantly worse than the best's: {named},"
         yield "two-sided, p > 0.05, uncorrected; blank where it is, or cannot be told."
 
 
 def _overview_legend(rankings: Sequence[Ranking]) -> Iterator[str]:
-    yield f"Nats, {_error(rankings)}; rows by their mean rank, which is by val/nll."
+    yield f"Nats, {_error(rankings)}; rows by their mean rank, which is by {rankings[0].rank}."
     yield "best and = are those of the tables below; params and seconds are means of a row."
 
 
 def _error(rankings: Sequence[Ranking]) -> str:
-    several = any(len(cell.by_seed(RANK)) > 1 for ranking in rankings for cell in ranking.cells)
+    several = any(
+        len(cell.by_seed(ranking.rank)) > 1 for ranking in rankings for cell in ranking.cells
+    )
     return "mean ± standard error over the seeds" if several else "one seed each, no error known"
 
 

@@ -77,6 +77,7 @@ def opened(run: str) -> Used:
     Raises ConfigError if nothing is there or it is not of rows of numbers, and ModelFileError.
     """
     from flowlab.export import load_with_schema
+    from flowlab.flows import Flow
     from flowlab.runs.directory import latest
     from flowlab.schema import Schema
 
@@ -87,7 +88,7 @@ def opened(run: str) -> Used:
         flow, schema = load_with_schema(path)
     except FileNotFoundError as error:
         raise ConfigError(f"{error}, or latest") from error
-    if len(flow.shape) != 1:
+    if not isinstance(flow, Flow) or len(flow.shape) != 1:
         raise ConfigError(f"{path}: a flow of points of shape {flow.shape}; expected rows")
     return Used(path, flow, schema or Schema.plain(flow.shape[0], flow.context))
 

@@ -33,7 +33,9 @@ class Data:
     are 0, ..., Q - 1 with noise of width 1. A flow then begins with what takes these units away.
     `kinds` has, of data from a file, "integer" or "float" for each coordinate and context.
     `noise` is the width, (*shape), of the uniform noise that training points get anew in each
-    epoch; those of the other splits have theirs. `facts` are for metrics.json.
+    epoch; those of the other splits have theirs. `drawn` says whether there are
+    points at all: of a density that can only be evaluated they are zeros. `facts` are for
+    metrics.json.
     """
 
     train: Points
@@ -45,6 +47,7 @@ class Data:
     support: tuple[Support, ...] | Mapping[str, Any] | None = None
     noise: Tensor | None = None
     kinds: tuple[str, ...] = ()
+    drawn: bool = True
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property

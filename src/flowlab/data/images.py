@@ -23,7 +23,9 @@ FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}  
 EXPECTED = f"expected a folder with {' and '.join(FILES.values())}, .gz or not, or an .npz"
 
 
-def digits(num_val: int, num_test: int, logit: float | None, seed: int = 0) -> Data:
+def digits(
+    num_val: int, num_test: int, logit: float | None, binary: bool = False, seed: int = 0
+) -> Data:
     """The 1,797 images of 8 x 8 that scikit-learn has, their numbers from 0 to 16, split at random.
 
     Raises DataError where scikit-learn is missing, or too few images are left to train on.
@@ -36,10 +38,12 @@ def digits(num_val: int, num_test: int, logit: float | None, seed: int = 0) -> D
     x = load_digits().images.astype(np.uint8)
     order = _order(len(x), num_val + num_test, "data.num_val and data.num_test", seed)
     val, test, train = np.split(x[order], [num_val, num_val + num_test])
-    return _data({"train": train, "val": val, "test": test}, 17, logit, seed, {})
+    return _data({"train": train, "val": val, "test": test}, 17, logit, binary, seed, {})
 
 
-def images(path: str, num_val: int, logit: float | None, seed: int = 0) -> Data:
+def images(
+    path: str, num_val: int, logit: float | None, binary: bool = False, seed: int = 0
+) -> Data:
     """Images of bytes from a folder with MNIST's files, or from arrays in an .npz.
 
     These are `train`, `test` and maybe `val`, of uint8, (N, H, W) or (N, H, W, C). Without `val`
@@ -64,7 +68,7 @@ def images(path: str, num_val: int, logit: float | None, seed: int = 0) -> Data:
         x = parts["train"]
         order = _order(len(x), num_val, "data.num_val", seed)
         parts["val"], parts["train"] = x[np.sort(order[:num_val])], x[np.sort(order[num_val:])]
-    return _data(parts, 256, logit, seed, facts)
+    return _data(parts, 256, logit, binary, seed, facts)
 
 
 def _order(num: int, held_out: int, key: str, seed: int) -> NDArray[np.int64]:
@@ -79,11 +83,20 @@ def _data(
     parts: Mapping[str, Images],
     levels: int,
     logit: float | None,
+    binary: bool,
     seed: int,
     facts: Mapping[str, Any],
 ) -> Data:
-    """The splits; those that are not trained on with noise, which is drawn once."""
+    """The splits; those that are not trained on with noise, which is drawn once.
+
+    Of `binary` images each number is 1 with the probability that its brightness is, else 0.
+    """
     x = {split: torch.from_numpy(part.astype(np.float32)) for split, part in parts.items()}
+    if binary:
+        for split, part in x.items():
+            g = generator(f"data/binary/{split}", seed)
+            x[split] = torch.bernoulli(part / (levels - 1), generator=g)
+        levels = 2
     noise = torch.ones(x["train"].shape[1:])
     for split in ("val", "test"):
         x[split] = _with_noise(x[split], noise, generator(f"data/noise/{split}", seed))

@@ -1,8 +1,10 @@
 """Points drawn from a density that is known."""
 
+import torch
+
 from flowlab.data.data import Data, Points
 from flowlab.rng import generator
-from flowlab.targets import Conditional, build_target
+from flowlab.targets import Conditional, Unnormalized, build_target
 
 
 def toy(
@@ -12,9 +14,14 @@ def toy(
 
     `dim` is for targets that can have any; None is what they have by themselves. Each split has a
     generator of its own, from (seed, split), so that changing the number of training points leaves
-    the test points alone. Raises ValueError for an unknown target or a dimension it cannot have.
+    the test points alone. Of a function of the user's own there are no points. Raises ValueError
+    for an unknown target or a dimension it cannot have.
     """
     truth = build_target(target, dim)
+    names = tuple(f"$x_{{{i}}}$" for i in range(1, truth.dim + 1))
+    if isinstance(truth, Unnormalized):
+        a, b, c = (Points(torch.zeros(n, truth.dim)) for n in (num_train, num_val, num_test))
+        return Data(a, b, c, names, drawn=False)
 
     def draw(split: str, n: int) -> Points:
         g = generator(f"data/{split}", seed)
@@ -24,5 +31,4 @@ def toy(
         return Points(truth.sample(n, g))
 
     train, val, test = draw("train", num_train), draw("val", num_val), draw("test", num_test)
-    names = tuple(f"$x_{{{i}}}$" for i in range(1, truth.dim + 1))
     return Data(train, val, test, names, truth)

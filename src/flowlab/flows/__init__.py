@@ -5,9 +5,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from flowlab.flows.autoencoder import Autoencoder
 from flowlab.flows.autoregressive import iaf, maf, naf, spline_ar
 from flowlab.flows.bnaf import bnaf
 from flowlab.flows.coupling import coupling, spline
+from flowlab.flows.diagonal import diagonal
 from flowlab.flows.ffjord import ffjord
 from flowlab.flows.flow import Flow, StandardNormal
 from flowlab.flows.glow import glow
@@ -20,7 +22,17 @@ from flowlab.flows.sylvester import sylvester
 from flowlab.flows.transform import Inverse, OneWay, Transform
 from flowlab.flows.units import Units, checked_support
 
-__all__ = ["FLOWS", "Flow", "Inverse", "OneWay", "StandardNormal", "Transform", "build_flow"]
+__all__ = [
+    "FLOWS",
+    "Autoencoder",
+    "Flow",
+    "Inverse",
+    "OneWay",
+    "StandardNormal",
+    "Transform",
+    "build",
+    "build_flow",
+]
 
 FLOWS: dict[str, Callable[..., list[Transform]]] = {
     "coupling": coupling,
@@ -35,6 +47,7 @@ FLOWS: dict[str, Callable[..., list[Transform]]] = {
     "sylvester": sylvester,
     "residual": residual,
     "ffjord": ffjord,
+    "diagonal": diagonal,
     "realnvp": realnvp,
     "glow": glow,
 }
@@ -75,9 +88,7 @@ def build_flow(
     """
     if name not in FLOWS:
         raise ValueError(f"unknown flow {name!r}; available: {', '.join(FLOWS)}")
-    sizes: list[Any] = list(shape) if isinstance(shape, list | tuple) else [shape]
-    if not sizes or not all(type(size) is int and size > 0 for size in sizes):
-        raise ValueError(f"shape must be a positive whole number, or a list of them, got {shape!r}")
+    sizes = _sizes(shape)
     if type(context) is not int or context < 0:
         raise ValueError(f"context must be a whole number of at least 0, got {context!r}")
     if direction not in DIRECTIONS:
@@ -100,12 +111,30 @@ def build_flow(
     return flow
 
 
+def _sizes(shape: Any) -> list[int]:
+    sizes: list[Any] = list(shape) if isinstance(shape, list | tuple) else [shape]
+    if not sizes or not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"shape must be a positive whole number, or a list of them, got {shape!r}")
+    return sizes
+
+
+def build(config: Mapping[str, Any]) -> Flow | Autoencoder:
+    """What has such a configuration: a flow, or an autoencoder with one as its posterior.
+
+    Raises ValueError as `build_flow` does.
+    """
+    if "posterior" in config:
+        return Autoencoder(build_flow(**config["posterior"]), tuple(_sizes(config["shape"])))
+    return build_flow(**config)
+
+
 def _options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """All options of a recipe, each of the kind of its default."""
     parameters = inspect.signature(FLOWS[name]).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
     if unknown := ", ".join(options.keys() - defaults.keys()):
-        raise ValueError(f"flow {name!r} has no option {unknown}; available: {', '.join(defaults)}")
+        hint = f"available: {', '.join(defaults)}" if defaults else "it has none"
+        raise ValueError(f"flow {name!r} has no option {unknown}; {hint}")
     values = defaults | options
     for key, value in values.items():
         kind = type(defaults[key])

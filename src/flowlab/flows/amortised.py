@@ -78,6 +78,7 @@ class AmortisedStack(Transform):
         if hasattr(layers[0], "slopes"):
             self.slopes = nn.Parameter(torch.stack([layer.slopes.detach() for layer in layers]))
         self.kinds = tuple(_without_parameters(layer) for layer in layers)
+        self.generates = layers[0].generates
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         vectors, bends = self._vectors(context), []

@@ -25,6 +25,8 @@ class Autoregressive(Transform):
     Autoregressive Flow", NeurIPS 2016, is the same turned round.
     """
 
+    generates = False
+
     def __init__(self, net: MADE | MaskedNet, univariate: Univariate):
         super().__init__()
         self.net = net

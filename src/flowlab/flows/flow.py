@@ -94,6 +94,11 @@ class Flow(nn.Module):
         return max(1, min(CHUNK, NUMBERS // self.dim))
 
     @property
+    def generates(self) -> bool:
+        """Whether base to data has a formula throughout, and needs neither solvers nor D passes."""
+        return all(cast(Transform, transform).generates for transform in self.chain)
+
+    @property
     def units(self) -> Units | None:
         """The transform that takes the data's units away, if these have any."""
         first = self.chain[0]

@@ -23,6 +23,8 @@ class Ridge(Amortised):
     To implement one, write `vectors`: the transposes of A, (n, D, M), and of B, (n, M, D), b and d.
     """
 
+    generates = False
+
     def push(self, x: Tensor, *vectors: Tensor) -> tuple[Tensor, Tensor]:
         a, b, bias, _ = vectors
         bend = affine(x, a, bias).tanh()

@@ -81,6 +81,8 @@ class AutoregressiveStack(Transform):
     Their nets' weights are one parameter for each level, (layers, ...), and are masked at once.
     """
 
+    generates = False
+
     def __init__(self, layers: Sequence[Autoregressive]):
         super().__init__()
         nets = [cast(MADE, layer.net) for layer in layers]

@@ -14,7 +14,10 @@ class Transform(nn.Module, ABC):
     the map depends on one, a context (N, C); leading shapes, broadcasting and chunks are the flow's
     business. Both return a new tensor (never write into their input) and the log|det J| of what
     they did, (N,), in nats. An image is the vector of its numbers; `Level` sees it as one again.
+    `generates` says whether `inverse` has a formula too, and costs about as much as `forward`.
     """
+
+    generates = True
 
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -41,6 +44,8 @@ class Inverse(Transform):
     def __init__(self, transform: Transform):
         super().__init__()
         self.transform = transform
+        # what `inverse` does is the other's `forward`, which has a formula unless turned round too
+        self.generates = not isinstance(transform, Inverse) or transform.transform.generates
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.transform.inverse(x, context)
@@ -65,6 +70,8 @@ class OneWay(Transform):
     which gives the gradients of the implicit function theorem, at the cost of J and of a solve with
     it. They are exact; derivatives of a second order through `inverse` are not.
     """
+
+    generates = False
 
     @abstractmethod
     def solve(self, u: Tensor, context: Tensor | None = None) -> Tensor:

@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from flowlab.plots.style import COLORMAP, Array, plain
-from flowlab.plots.sweep import LABELS, MULTIPLES, exported
+from flowlab.plots.sweep import MULTIPLES, exported
 from flowlab.plots.sweep_axes import empty_figure, extent_of
+from flowlab.runs.figures import TESTS
 from flowlab.runs.settings import rounded
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def overview(
         labels = [_label(rankings[0].axes, values) or "learned" for values in shown]
         figure = _multiples(columns, labels)
         few = f"the best {len(shown)} of {len(order)}" if len(order) > len(shown) else "all"
-        said = "numbers are of the flow shown; bold: best by val/nll"
+        said = "numbers are of the flow shown; bold: best by validation"
         if not alone:
             figure.suptitle(f"learned densities, {few} by mean rank,\n{said}", fontsize=10)
         yield "overview", figure
@@ -90,7 +91,7 @@ def _column(order: Sequence[tuple[str, ...]], ranking: Ranking) -> Column | None
             with torch.no_grad():
                 density = on_grid(flow.log_prob(points.to(flow.base.loc)))
             _, value = exported(cell, ranking.measure)
-            title = f"{LABELS[ranking.measure].split()[1]} {value:.3f}"
+            title = f"{TESTS[ranking.measure]} {value:.3f}"
             best = cell is ranking.cells[0] and len(order) > 1
             panels.append(Panel(density, title, best))
         else:

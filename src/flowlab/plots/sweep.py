@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from flowlab.plots.style import BLUE, COLORMAP, ORANGE, RED, plain
 from flowlab.plots.sweep_axes import empty_figure, extent_of, ordered, positions, scale
+from flowlab.runs.figures import TESTS
 from flowlab.runs.settings import rounded
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ MULTIPLES = 16
 NAMED = 20  # dots in a picture
 # of several data sets with `-` and the name of one, but for the overview of all
 NAMES = ("curve", "heatmap-*", "axes", "pareto", "densities", "overview")
-LABELS = {"test/kl": "test KL (nats)", "test/nll": "test NLL (nats)"}
+LABELS = {name: f"test {words} (nats)" for name, words in TESTS.items()}
 BEST: dict[str, Any] = {"color": ORANGE, "marker": "*", "linestyle": "none", "markersize": 20}
-BEST |= {"markeredgecolor": "black", "zorder": 1.5, "label": "best by val/nll"}
+BEST |= {"markeredgecolor": "black", "zorder": 1.5, "label": "best by validation"}
 
 
 def figures(ranking: Ranking) -> Iterator[tuple[str, Figure]]:
@@ -83,7 +84,7 @@ def heatmap(ranking: Ranking, row: int, column: int) -> Figure:
     ax.set_xticks(range(len(columns)), map(plain, columns))
     ax.set_yticks(range(len(rows)), map(plain, rows))
     ax.set(xlabel=plain(axes[column]), ylabel=plain(axes[row]))
-    ax.set_title(f"framed: the best by val/nll{others}", fontsize=9)
+    ax.set_title(f"framed: the best by {ranking.rank}{others}", fontsize=9)
     figure.colorbar(image, label=label)
     return figure
 
@@ -218,7 +219,7 @@ def _exported(cell: Cell, ranking: Ranking) -> str:
     run, measure = cell.runs[0], ranking.measure
     (index, value), count = exported(cell, measure), len(run.values(measure))
     which = f" (best of {count})" if count > 1 else ""
-    return f"seed {run.seed + index}{which}: {LABELS[measure].split()[1]} {value:.3f}"
+    return f"seed {run.seed + index}{which}: {TESTS[measure]} {value:.3f}"
 
 
 def _name(cell: Cell, axes: Sequence[str]) -> str:

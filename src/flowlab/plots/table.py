@@ -33,25 +33,26 @@ def pairs(
     total: int,
     title: str,
 ) -> Figure:
-    """Samples of the flow over held-out points, (N, D) each, with the true modes (M, D) if any.
+    """Samples of the flow over as many held-out points or none, (N, D), with true modes (M, D).
 
     Each coordinate by itself and against the others, as `column` shows it; `positive` are those
     that cannot be anything else. These may be but D of a `total`.
     """
-    count = held_out.shape[1]
+    count, known = held_out.shape[1], held_out if len(held_out) else drawn
     height = min(max(5, 1 + 1.5 * count), 10)
     some = f"; {count} of {total} columns" if count < total else ""
     figure = titled_figure(title + some, height)
     right, size = (0.97, 7 if count > 3 else 9) if count > 1 else (0.78, 9)
     panels = panel_grid(figure, count, count, right, gap=0.08, left=0.1)
     most = int(13 * height / count)  # characters along the side of a panel
-    bins = min(max(10, math.isqrt(len(held_out))), 30)
-    columns = list(map(column, names, held_out.T, positive))
-    fewer = min(3, math.sqrt(1000 / len(held_out)))
+    bins = min(max(10, math.isqrt(len(known))), 30)
+    columns = list(map(column, names, known.T, positive))
+    fewer = min(3, math.sqrt(1000 / len(known)))
     # in turn, so that neither hides the other
-    mixed = np.stack((held_out, drawn), axis=1).reshape(-1, count)
+    sets = {ORANGE: held_out, BLUE: drawn} if len(held_out) else {BLUE: drawn}
+    mixed = np.stack([*sets.values()], axis=1).reshape(-1, count)
     dots: dict[str, Any] = {"s": 25 / (1 + count) * fewer, "alpha": 0.5, "linewidths": 0}
-    dots["c"] = [ORANGE, BLUE] * len(held_out)
+    dots["c"] = [*sets] * len(known)
     for i, j in np.ndindex(count, count):
         if i < j:
             continue
@@ -74,9 +75,13 @@ def pairs(
 
 def _marginal(ax: Axes, held_out: Array, drawn: Array, edges: Array) -> None:
     """The shares of the values in bins that look equally wide."""
-    shares = [np.histogram(values, edges)[0] / len(values) for values in (held_out, drawn)]
-    ax.stairs(shares[0], edges, fill=True, color=ORANGE, alpha=0.5, label="held-out data")
-    ax.stairs(shares[1], edges, color=BLUE, label="samples of the flow")
+    filled: dict[str, Any] = {"fill": True, "alpha": 0.5}
+    for values, label, style in (
+        (held_out, "held-out data", filled | {"color": ORANGE}),
+        (drawn, "samples of the flow", {"color": BLUE}),
+    ):
+        if len(values):
+            ax.stairs(np.histogram(values, edges)[0] / len(values), edges, label=label, **style)
     ax.set_ylim(bottom=0)
     ax.set_yticks([])
 

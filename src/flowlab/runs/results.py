@@ -10,10 +10,9 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from flowlab.export import load
+from flowlab.runs.figures import TESTS, rank_of
 from flowlab.runs.settings import follows, resolved, settings_of, short, text, title
 
-KL, NLL, RANK = "test/kl", "test/nll", "val/nll"
-MEASURES = (RANK, NLL, "params", "seconds")  # of every completed run; the KL of those with a truth
 SIZES = ("num_", "batch_size", "seed")  # of data from one distribution
 CHOSEN = ("num_", "flow.", "optimizer.lr", "trainer.", "data.num_", "data.batch_size")
 
@@ -29,6 +28,11 @@ class Run(NamedTuple):
     @property
     def completed(self) -> bool:
         return self.metrics.get("status") == "completed"
+
+    @property
+    def rank(self) -> str:
+        """The figure by which it is ranked: its loss on the validation set."""
+        return rank_of(self.metrics)
 
     def value(self, key: str) -> str:
         """What the run had for a key, as text; `-` if it has no such key."""
@@ -74,7 +78,7 @@ class Cell(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """The cells of one data set, the lowest mean val/nll first, which is what a search minimizes.
+    """The cells of one data set, the lowest mean validation loss first, as a search minimizes it.
 
     Its data set has a name if there are others.
     """
@@ -85,8 +89,13 @@ class Ranking(NamedTuple):
 
     @property
     def measure(self) -> str:
-        """What to compare on the test points: the KL, or the NLL where the truth is unknown."""
-        return KL if all(cell.has(KL) for cell in self.cells) else NLL
+        """What to compare: the first of `TESTS` that all have."""
+        return next(test for test in TESTS if all(cell.has(test) for cell in self.cells))
+
+    @property
+    def rank(self) -> str:
+        """The figure by which cells are ranked."""
+        return self.cells[0].runs[0].rank
 
     def find(self, values: tuple[str, ...]) -> Cell | None:
         """The cell with these values; None if no run of it is completed."""
@@ -120,7 +129,10 @@ def _metrics(folder: Path) -> dict[str, Any]:
         return {"status": "missing", "error": "no metrics.json: it did not end"}
     metrics = dict(json.loads(path.read_bytes()))
     if metrics["status"] == "completed":
-        for measure in (*MEASURES, *((KL,) if KL in metrics else ())):
+        tests = [test for test in TESTS if test in metrics]
+        if not tests:
+            raise ValueError(f"no figure of a test; expected one of {', '.join(TESTS)}")
+        for measure in (rank_of(metrics), *tests, "params", "seconds"):
             replicates = metrics.get("replicates", {}).get(measure, [])
             if not all(map(math.isfinite, [metrics[measure], *replicates])):
                 raise ValueError(f"{measure} is not finite")
@@ -204,7 +216,9 @@ def rank(runs: Sequence[Run]) -> list[Ranking]:
             if run.completed:
                 cells.setdefault(tuple(axis.of(run) for axis in axes), []).append(run)
         if cells:
-            ranked = sorted((Cell(*cell) for cell in cells.items()), key=lambda c: c.mean(RANK))
+            ranked = sorted(
+                (Cell(*cell) for cell in cells.items()), key=lambda c: c.mean(c.runs[0].rank)
+            )
             name = ", ".join(v for v in (axis.of(members[0]) for axis in differing) if v != "-")
             rankings.append(Ranking(name, [axis.name for axis in axes], ranked))
     return rankings
@@ -224,6 +238,7 @@ def across(rankings: Sequence[Ranking]) -> list[tuple[str, ...]]:
 
 
 def _distribution(run: Run) -> dict[str, str]:
-    """The settings that say which distribution a run's points are of."""
+    """The settings that say which distribution a run's points are of, and what it minimizes."""
     keys = (key for key in run.settings if key.startswith("data."))
-    return {key: run.value(key) for key in keys if not key.split(".", 1)[1].startswith(SIZES)}
+    kept = [key for key in keys if not key.split(".", 1)[1].startswith(SIZES)]
+    return {key: run.value(key) for key in (*kept, "objective._target_")}

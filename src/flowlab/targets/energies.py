@@ -42,9 +42,13 @@ class Energy(ABC):
         """-log p(x) - log Z in nats: (..., 2) -> (...)."""
         return self.potential(x) + outside(x, BOX).square().sum(-1)
 
+    def log_density(self, x: Tensor) -> Tensor:
+        """Log p(x) + log Z in nats: (..., 2) -> (...)."""
+        return -self.energy(x)
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density in nats: (..., 2) -> (...)."""
-        return -self.energy(x) - self.log_z
+        return self.log_density(x) - self.log_z
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """Draw n points: (n, 2)."""

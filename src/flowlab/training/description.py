@@ -33,7 +33,8 @@ def describe(flow: Flow, data: Data) -> Schema | None:
         for j, kind in enumerate(kinds[:dim])
     ]
     schema = Schema(tuple(names), tuple(contexts), tuple(kinds), noise, tuple(grid))
-    return Schema(**{**vars(schema), "quantiles": _quantiles(flow, data, schema)})
+    quantiles = _quantiles(flow, data, schema) if data.drawn else ()
+    return Schema(**{**vars(schema), "quantiles": quantiles})
 
 
 def _are_plain(names: Sequence[Any]) -> bool:

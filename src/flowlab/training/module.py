@@ -14,10 +14,9 @@ from torch.optim import Optimizer
 
 from flowlab.data import Points
 from flowlab.errors import ConfigError
-from flowlab.flows import Flow
-from flowlab.rng import generator
+from flowlab.rng import drawing, generator
 from flowlab.training.data import DataModule
-from flowlab.training.diagnosis import diagnose
+from flowlab.training.diagnosis import diagnose_one
 from flowlab.training.objectives import Objective
 from flowlab.training.replicates import Replicates
 
@@ -46,8 +45,8 @@ class Training(pl.LightningModule):
 
     def __init__(
         self,
-        flows: Sequence[Flow],
-        objective: Objective,
+        flows: Sequence[Any],
+        objective: Objective[Any],
         data: DataModule,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[float], float],
@@ -115,16 +114,18 @@ class Training(pl.LightningModule):
     @torch.no_grad()
     def on_fit_start(self) -> None:
         if not self.history["epoch"]:
-            data, losses = self.data, []
+            data, losses = self.eval().data, []
             for points, num in ((data.train, data.num_train), (data.val, data.num_val)):
-                chunks = data.some(num)
-                losses.append(self._mean([(self._sum(points, c), len(c)) for c in chunks]))
-            self._note(0, *losses)
+                sums = [(self._sum(points, chunk), len(chunk)) for chunk in data.some(num)]
+                losses.append(self._mean(sums))
+            self.train()._note(0, *losses)
 
     def on_train_start(self) -> None:
         self.has_started = True
         self.start = time.monotonic() - self.seconds
         torch.set_rng_state(self.rng_state)
+        if rank := self.global_rank:  # its draws are for other points
+            torch.manual_seed(generator("training", self.seed, rank, self.step).initial_seed())
         self.losses = [(total.to(self.device), n) for total, n in self.losses]
         optimizer = self._optimizer()
         for group in optimizer.param_groups:
@@ -138,6 +139,7 @@ class Training(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         optimizer = self._optimizer()
         progress = self.current_epoch / cast(int, self.trainer.max_epochs)
+        self.objective.progress.fill_(progress)
         for group in optimizer.param_groups:
             group["lr"] = optimizer.defaults["lr"] * self.schedule(progress)
 
@@ -192,7 +194,9 @@ class Training(pl.LightningModule):
             column.append(value)
 
     def _sum(self, points: Points, index: Tensor) -> Tensor:
-        return self.loss(*self.data.take(points, self._share(index)))
+        """The losses over points, with the same draws whenever they are asked for."""
+        with drawing("evaluation", self.seed, int(index.flatten()[0]), device=self.device):
+            return self.loss(*self.data.take(points, self._share(index)))
 
     def _optimizer(self) -> Optimizer:
         return cast(Optimizer, self.optimizers(use_pl_optimizer=False))
@@ -215,15 +219,9 @@ class Training(pl.LightningModule):
 
     @torch.no_grad()
     def diagnose(self, what: str, batch: Points, step: int) -> Exception:
-        """The error for a step in which `what` was not finite, naming the flow of several."""
-        finite = self.loss(*batch).isfinite() & self.replicates.finite()
-        index = int((~finite).int().argmax())
-        own = batch.x.dim() > 1 + len(self.data.sets[0].shape)
-        x, context = (t[index] if own and t is not None else t for t in batch)
-        error = diagnose(self.replicates.flow(index), cast(Tensor, x), step, what, context)
-        if self.replicates.num == 1:
-            return error
-        return type(error)(f"replicate {index} (seed={self.seed + index}): {error}")
+        """The error for a step in which `what` was not finite."""
+        faulty = ~(self.loss(*batch).isfinite() & self.replicates.finite())
+        return diagnose_one(self.replicates, faulty, batch, step, what, self.seed, self.objective)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if not self.replicates.finite().all():

@@ -2,14 +2,13 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from flowlab.flows import Flow
-
-Loss = Callable[[Flow, Tensor, Tensor | None], Tensor]
+Loss = Callable[[Any, Tensor, Tensor | None], Tensor]
 
 
 class Replicates(nn.Module):
@@ -19,7 +18,7 @@ class Replicates(nn.Module):
     single flow is evaluated as it is, several together by `torch.func.vmap`.
     """
 
-    def __init__(self, flows: Sequence[Flow], loss: Loss):
+    def __init__(self, flows: Sequence[Any], loss: Loss):
         super().__init__()
         self.num = len(flows)
         if self.num == 1:
@@ -39,25 +38,22 @@ class Replicates(nn.Module):
             losses: Tensor = self.only(x, context)
             return losses.unsqueeze(0)
         (form,) = self.form
+        if form.training != self.training:  # Lightning sets that of modules without `train`
+            form.train(self.training)
 
         def one(state: tuple[Tensor, ...], x: Tensor, context: Tensor | None) -> Tensor:
             named = dict(zip(self.names, state, strict=True))
             losses: Tensor = functional_call(form, named, (x, context))
             return losses
 
-        axis = 0 if x.dim() > 1 + len(form.flow.shape) else None
+        axis = 0 if x.dim() > 1 + len(cast(Any, form.flow).shape) else None
         axes = (0, axis, None if context is None else axis)
         together: Tensor = vmap(one, axes, randomness="different")(
             (*self.stacked, *self.buffers()), x, context
         )
         return together
 
-    def train(self, mode: bool = True) -> "Replicates":
-        if self.num > 1:
-            self.form[0].train(mode)
-        return super().train(mode)
-
-    def flow(self, index: int) -> Flow:
+    def flow(self, index: int) -> Any:
         """One of the flows: the only one itself, of several a copy, with its gradients."""
         if self.num == 1:
             return self.only.flow
@@ -89,7 +85,7 @@ class Replicates(nn.Module):
 class _Loss(nn.Module):
     """A flow's loss as a module, for `functional_call`."""
 
-    def __init__(self, flow: Flow, loss: Loss):
+    def __init__(self, flow: nn.Module, loss: Loss):
         super().__init__()
         self.flow = flow
         self.loss = loss
