@@ -63,6 +63,7 @@ class Replicates(nn.Module):
             parameter.grad = None if stacked.grad is None else stacked.grad[index]
         for buffer, values in zip(flow.buffers(), self.buffers(), strict=True):
             buffer.copy_(values[index])
+        flow.train(self.training)
         return flow
 
     def finite(self) -> Tensor:
