@@ -294,6 +294,7 @@ def test_history_has_each_point_once_and_none_from_after_the_resume(tmp_path: Pa
     for folder in reversed(folders.values()):  # elsewhere and in place
         logger = RunLogger(folder, "a: 2", folders["first"], next_epoch=4)
         logger.log_metrics({"val/nll": 20.0, "epoch": 3})
+        time.sleep(1.1)  # and then of a number, as text
         logger.log_result("trial", {"a": 2}, {"test/nll": 2.0}, 5)
         logger.close()
         read = events(folder)
