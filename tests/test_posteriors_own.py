@@ -85,6 +85,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("5",), "data.target=5: no such; available: bimodal"),
+        (
+            ("my_faulty.good", "objective.target=u1"),
+            "objective.target=u1: expected that of the data",
+        ),
         (("nosuch.f",), "ModuleNotFoundError: No module named 'nosuch'"),
         (("my_broken.f",), "ZeroDivisionError: division by zero"),
         (("my_faulty.nosuch",), "AttributeError: module 'my_faulty' has no attribute 'nosuch'"),

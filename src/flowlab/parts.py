@@ -105,6 +105,10 @@ def _check_part(group: str, values: Any) -> Any:
 
 def _objective(cfg: DictConfig) -> Objective[Any]:
     try:
+        for key in ("target", "dim"):
+            if key in cfg.objective and (own := cfg.objective[key]) != cfg.data.get(key):
+                hint = f"expected that of the data; leave it, and set data.{key}"
+                raise ConfigError(f"objective.{key}={own}: {hint}")
         return cast(Objective[Any], instantiate(cfg.objective))
     except InterpolationKeyError as error:
         raise ConfigError(

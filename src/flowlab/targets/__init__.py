@@ -69,7 +69,7 @@ def build_target(name: str, dim: int | None = None) -> Target | Conditional | Un
     >>> build_target("gaussian", 5).dim
     5
     """
-    if "." in name:
+    if isinstance(name, str) and "." in name:
         if dim is None:
             raise ValueError(f"dim=null: expected how many coordinates points of {name} have")
         return Unnormalized(_function(name), dim)

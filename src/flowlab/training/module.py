@@ -195,7 +195,9 @@ class Training(pl.LightningModule):
 
     def _sum(self, points: Points, index: Tensor) -> Tensor:
         """The losses over points, with the same draws whenever they are asked for."""
-        with drawing("evaluation", self.seed, int(index.flatten()[0]), device=self.device):
+        with drawing(
+            "evaluation", self.seed, int(index.flatten()[0]) + self.global_rank, device=self.device
+        ):
             return self.loss(*self.data.take(points, self._share(index)))
 
     def _optimizer(self) -> Optimizer:

@@ -18,7 +18,7 @@ from flowlab.targets.divergence import Divergence, conditional_kl_divergence, kl
 
 LEAST = 0.01  # of what comes in step by step, at the start
 M = TypeVar("M", bound=nn.Module)
-ERRORS = ("_stderr", "_error")  # how the names of figures end that say how sure another is
+ERRORS = ("_stderr", "_error")  # how the names of figures end that say how far off another may be
 
 
 class Objective(ABC, Generic[M]):
@@ -59,6 +59,7 @@ class Objective(ABC, Generic[M]):
         """The figures of a flow, by name; those whose name ends as in `ERRORS` are errors.
 
         Among them are train/NAME and val/NAME; the last decides which of several flows is the best.
+        One of `flowlab.runs.figures.TESTS` must be there too, for reports to compare.
         """
 
 
