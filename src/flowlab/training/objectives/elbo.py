@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from flowlab.data import Data
-from flowlab.flows import Autoencoder, build_flow
+from flowlab.flows import Autoencoder
 from flowlab.flows.transform import ShapeError
 from flowlab.rng import generator
 from flowlab.training.objectives.objective import Objective, stderr, warmed_up
-from flowlab.training.objectives.reverse_kl import turned_to_generate
 
 DRAWS = 500  # of latents for an image
 MOST = 1000  # images, each of which is evaluated as often
@@ -51,8 +50,8 @@ class ELBO(Objective[Autoencoder]):
             raise ShapeError(f"objective=elbo is for images, got points of the shape {shape}")
         if not isinstance(support, Mapping) or support["levels"] != 2:
             raise ValueError("objective=elbo is for images of zeros and ones; add data.binary=true")
-        posterior = build_flow(shape=self.num_latents, context=self.num_features, **options)
-        return Autoencoder(turned_to_generate(posterior), shape)
+        posterior = self.flow(shape=self.num_latents, context=self.num_features, **options)
+        return Autoencoder(posterior, shape)
 
     def loss(self, model: Autoencoder, x: Tensor, context: Tensor | None = None) -> Tensor:
         x = x.floor()  # without the noise that densities of numbers need

@@ -44,7 +44,21 @@ class Objective(ABC, Generic[M]):
         support: Any = None,
     ) -> M:
         """What is trained: a flow of points of a shape. Raises ValueError as `build_flow` does."""
-        return cast(M, build_flow(shape=shape, context=context, support=support, **options))
+        return cast(M, self.flow(shape=shape, context=context, support=support, **options))
+
+    def flow(self, **options: Any) -> Flow:
+        """A flow by `build_flow`; for a loss that `generates` it must have a formula for that way.
+
+        Raises ValueError for one that has a formula for data to base alone.
+        """
+        flow = build_flow(**options)
+        if self.generates and not flow.generates:
+            other = {"density": "sampling", "sampling": "density"}[flow.config["direction"]]
+            raise ValueError(
+                "it has a formula for data to base, and this objective goes from base to data in "
+                f"each step; add flow.direction={other}"
+            )
+        return flow
 
     def lowest(self, data: Data) -> tuple[str, float] | None:
         """The lowest mean loss that there can be, in nats, if it is known, and its name."""

@@ -1,7 +1,6 @@
 """Variational inference: a flow fitted to a density that can be evaluated, but not drawn from."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -36,16 +35,6 @@ class ReverseKL(Objective[Flow]):
         super().__init__()
         self.truth: Target | Conditional | Unnormalized = build_target(target, dim)
         self.target, self.annealing = target, annealing
-
-    def build(
-        self,
-        options: Mapping[str, Any],
-        shape: tuple[int, ...],
-        context: int = 0,
-        support: Any = None,
-    ) -> Flow:
-        flow = super().build(options, shape, context, support)
-        return turned_to_generate(flow)
 
     def lowest(self, data: Data) -> tuple[str, float] | None:
         log_z: float | None = getattr(self.truth, "log_z", 0.0)
@@ -101,17 +90,6 @@ class ReverseKL(Objective[Flow]):
             x, log_q = _drawn(flow, u[piece].to(like), context)
             parts.append((self.log_density(x, context) - log_q).cpu().double())
         return torch.cat(parts)
-
-
-def turned_to_generate(flow: Flow) -> Flow:
-    """The flow itself. Raises ValueError for one that has a formula for data to base alone."""
-    if not flow.generates:
-        other = {"density": "sampling", "sampling": "density"}[flow.config["direction"]]
-        raise ValueError(
-            "it has a formula for data to base, and this objective goes from base to data in each "
-            f"step; add flow.direction={other}"
-        )
-    return flow
 
 
 def _drawn(flow: Flow, u: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
