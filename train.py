@@ -1,8 +1,13 @@
 """Train a normalizing flow: python train.py [key=value ...]; --help lists the keys."""
 
+import sys
 from pathlib import Path
 
-from flowlab.commands.start import start
-
 if __name__ == "__main__":
-    start(Path(__file__).resolve().parent / "conf")
+    here = Path(__file__).resolve().parent
+    try:
+        from flowlab.commands.start import start
+
+        start(here / "conf")
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {error.name}: not installed; try pip install -e {str(here)!r}")

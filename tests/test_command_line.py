@@ -22,9 +22,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowlab.commands import train as command_line
 from flowlab.commands.sweep import run_cell
-from flowlab.commands.train import USER_ERRORS, Validate, explain, one_line_errors
+from flowlab.commands import arguments, terminal
+from flowlab.commands.explain import explain, is_theirs, quoted
+from flowlab.commands.terminal import one_line_errors
+from flowlab.commands.train import Validate, in_our_words, quietly
 from flowlab.config import validate
-from flowlab.errors import ConfigError
+from flowlab.errors import ConfigError, DataError, FlowlabError
 from flowlab.experiment import train
 from flowlab.flows import FLOWS
 from flowlab.parts import check_parts
@@ -52,25 +55,17 @@ def run(command: list[str], *words: str, cwd: Path, **env: str) -> subprocess.Co
     )
 
 
-Complain = Callable[[Callable[[], DictConfig]], str]
-
-
-@pytest.fixture
-def complaint(compose_config: Compose, monkeypatch: pytest.MonkeyPatch) -> Complain:
-    """What the command line would say of a configuration, or nothing."""
-
-    def complaint(compose: Callable[[], DictConfig]) -> str:
-        try:
+def complaint(compose: Callable[[], DictConfig], *words: str, own: Path | None = None) -> str:
+    """What the command line would say of a configuration of such words, or nothing."""
+    try:
+        with in_our_words([ROOT / "conf", *([own] if own else [])], words):
             cfg = compose()
             validate(cfg)
             check_resume(cfg)
             check_parts(cfg)
-        except USER_ERRORS as error:
-            return explain(error, ROOT / "conf")
-        return ""
-
-    monkeypatch.setattr(command_line, "_compose", lambda conf: compose_config())
-    return complaint
+    except FlowlabError as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +86,7 @@ NEEDED = {
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_yaml_composes_and_makes_sense(
-    choice: str, compose_config: Compose, complaint: Complain
+    choice: str, compose_config: Compose
 ) -> None:
     needed = [NEEDED[choice]] if choice in NEEDED else []
     said = complaint(lambda: compose_config(choice, *needed))
@@ -180,7 +175,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_explained(mistake: str, defaults: DictConfig, complaint: Complain) -> None:
+def test_a_mistake_is_explained(mistake: str, defaults: DictConfig) -> None:
     said = complaint(lambda: OmegaConf.merge(defaults, OmegaConf.from_dotlist([mistake])))
     assert MISTAKES[mistake] in said
     assert len(said.splitlines()) == 1
@@ -204,7 +199,7 @@ WORDS = {
 
 @pytest.mark.parametrize("word", WORDS)
 def test_a_mistake_on_the_command_line_is_explained(
-    word: str, compose_config: Compose, complaint: Complain
+    word: str, compose_config: Compose
 ) -> None:
     said = complaint(lambda: compose_config(*word.split()))
     assert WORDS[word] in said
@@ -241,14 +236,14 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
     ],
 )
 def test_what_makes_sense_is_let_through(
-    right: str, defaults: DictConfig, complaint: Complain
+    right: str, defaults: DictConfig
 ) -> None:
     assert complaint(lambda: OmegaConf.merge(defaults, OmegaConf.from_dotlist([right]))) == ""
 
 
 @pytest.mark.parametrize("value", ["${mine}", "${ mine }", "${..mine}", "${mine.a}", "${mine[a]}"])
 def test_a_key_that_others_take_their_values_from_is_welcome(
-    value: str, defaults: DictConfig, complaint: Complain
+    value: str, defaults: DictConfig
 ) -> None:
     mine = {"mine": {"a": 3} if "a" in value else 3}
     assert complaint(lambda: OmegaConf.merge(defaults, mine, {"data": {"num_val": value}})) == ""
@@ -257,7 +252,7 @@ def test_a_key_that_others_take_their_values_from_is_welcome(
 
 
 def test_a_mistake_in_a_preset_is_explained(
-    compose_config: Compose, complaint: Complain, tmp_path: Path
+    compose_config: Compose, tmp_path: Path
 ) -> None:
     (tmp_path / "experiment").mkdir()
     preset = tmp_path / "experiment" / "mine.yaml"

@@ -6,7 +6,8 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flowlab.commands.using import Arguments, Used, one_line_errors, opened, write
+from flowlab.commands.terminal import one_line_errors
+from flowlab.commands.using import Arguments, Used, opened, write
 from flowlab.errors import ConfigError, NonFiniteError
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowlab.commands.using import Arguments, Used, bar, one_line_errors, opened, write
+from flowlab.commands.terminal import one_line_errors
+from flowlab.commands.using import Arguments, Used, bar, opened, write
 from flowlab.errors import ConfigError
 
 if TYPE_CHECKING:

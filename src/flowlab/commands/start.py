@@ -1,6 +1,8 @@
 """The first steps of `python train.py`, before there is anything to wait for."""
 
 import gc
+import os
+import sys
 from pathlib import Path
 
 from flowlab import signals
@@ -9,7 +11,19 @@ from flowlab import signals
 def start(conf: Path) -> None:
     """Run the command line that trains, with the configurations of a folder."""
     signals.leave_at_once()
+    _open_what_is_closed()
+    os.environ["MPLBACKEND"] = "agg"  # pictures go to files, whatever is set for windows
     gc.disable()  # the imports make half a million objects and no garbage: a fifth of their time
     from flowlab.commands.train import main
 
     main(conf)
+
+
+def _open_what_is_closed() -> None:
+    """Have standard streams that the shell has closed, as by `2>&-`, go nowhere.
+
+    Else the next files to be opened would get their numbers, and with them what is meant for them.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # in this order, for a file gets the lowest number
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))

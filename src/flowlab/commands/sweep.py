@@ -7,6 +7,7 @@ import math
 import multiprocessing as mp
 import os
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from flowlab import processes
+from flowlab.commands.terminal import bug, logged
 from flowlab.config import validate
 from flowlab.errors import ConfigError, Finished, FlowlabError, OutputError, SweepError
 from flowlab.files import write_whole
@@ -64,6 +66,9 @@ def check_sweep(config: DictConfig) -> None:
 
     loader, folder = GlobalHydra.instance().config_loader(), Path(config.hydra.sweep.dir).resolve()
     _check_folder(folder)
+    if config.hydra.launcher["_target_"].endswith("SlurmLauncher") and not shutil.which("srun"):
+        hint = "hydra/launcher=joblib runs cells side by side"
+        raise ConfigError(f"hydra/launcher=submitit_slurm: this machine has no Slurm; {hint}")
     taken: set[Path] = set()
     for i, overrides in enumerate(_cells(config)):
         cell = loader.load_sweep_config(config, overrides)
@@ -176,10 +181,12 @@ def run_cell(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float:
         print(error)
         metrics = json.loads((run_dir / "metrics.json").read_bytes())
     except Exception as error:
-        if isinstance(error, FlowlabError | HydraException):
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        else:  # not the user's mistake
-            traceback.print_exc()
+        line = " ".join(str(error).split())
+        if not isinstance(error, FlowlabError | HydraException):  # not the user's mistake
+            if not (where := logged(error)):
+                traceback.print_exc()
+            line = bug(error, where or "above")
+        print(f"error: {line}", file=sys.stderr)
         if not isinstance(error, OutputError):  # as it may be another command's
             _mark_as_failed(run_dir / "metrics.json", error)
         return math.inf

@@ -1,16 +1,13 @@
 """What `sample` and `score` share: their arguments, the flow, the bar, one line for a mistake."""
 
 import argparse
-import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from flowlab import signals
-from flowlab.commands.terminal import print_anywhere
-from flowlab.errors import ConfigError, FlowlabError, OutputError
+from flowlab.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -134,17 +131,3 @@ def bar(total: int, what: str, output: Path | None) -> Any:
         dynamic_ncols=True,
         leave=False,
     )
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """One line and an exit code for what ends a command before its time."""
-    print_anywhere()
-    try:
-        yield
-    except BrokenPipeError:  # as of `| head`: enough was read
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except FlowlabError as error:
-        line = "".join(sign if sign.isprintable() else " " for sign in str(error))
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(error.exit_code)
