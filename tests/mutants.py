@@ -35,6 +35,9 @@ DIVERGENCE = "src/flowlab/targets/divergence.py"
 PROCESSES = "src/flowlab/processes.py"
 CHECKPOINT = "src/flowlab/callbacks/checkpoint.py"
 CONFIG, COMMAND_LINE = "src/flowlab/config.py", "src/flowlab/commands/train.py"
+EXPLAIN, TERMINAL, HELP = (
+    f"src/flowlab/commands/{name}.py" for name in ("explain", "terminal", "help")
+)
 EXPLAINED = "test_command_line.py -k 'is_explained or makes_sense or welcome'"
 
 TARGETS, SCHEDULES = "src/flowlab/targets/bimodal.py", "src/flowlab/training/schedules.py"
@@ -1171,7 +1174,46 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "configuration: a check that fails open": Mutant(
         "test_command_line.py -k whatever",
-        ((COMMAND_LINE, "refusing(Exception)", "refusing(OSError)"),),
+        ((COMMAND_LINE, "raise Refused from error", "raise"),),
+    ),
+    "command line: a bug of ours told as a mistake of the user's": Mutant(
+        "test_command_line.py -k whose",
+        ((EXPLAIN, 'known[-1:] != ["flowlab"]', "True"),),
+    ),
+    "command line: no traceback of a bug": Mutant(
+        "test_command_line.py -k nobody_thought",
+        ((TERMINAL, "traceback.print_exception(error, file=file)", "pass"),),
+    ),
+    "command line: a cause left out of the log": Mutant(
+        "test_command_line.py -k nobody_thought",
+        ((TERMINAL, "error, file=file)", "error, file=file, chain=False)"),),
+    ),
+    "command line: an empty run directory stays": Mutant(
+        "test_command_line.py -k stay_empty", ((COMMAND_LINE, "folder.rmdir()", "pass"),)
+    ),
+    "command line: a value quoted but once": Mutant(
+        "test_command_line.py -k how_to_quote",
+        ((EXPLAIN, "return shlex.quote(again) if is_pair", "return again if is_pair"),),
+    ),
+    "command line: the line of a YAML counted from 0": Mutant(
+        "test_command_line.py -k yaml_of_ones_own", ((EXPLAIN, "mark.line + 1", "mark.line"),)
+    ),
+    "command line: files get the numbers of closed streams": Mutant(
+        "test_command_line.py -k closed_streams",
+        (("src/flowlab/commands/start.py", "if getattr(sys, name) is None:", "if False:"),),
+    ),
+    "help: of a key what the first file says": Mutant(
+        "test_help.py",
+        (
+            (
+                HELP,
+                "said.update(_of_file(folders, group, choice))",
+                "said = dict(_of_file(folders, group, choice)) | said",
+            ),
+        ),
+    ),
+    "help: the files that a file is based on left out": Mutant(
+        "test_help.py", ((HELP, "in filter(None, map(BASE.match, lines))", "in ()"),)
     ),
     # several processes
     "processes: a lone task of a Slurm job taken for one of several": Mutant(

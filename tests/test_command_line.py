@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -20,16 +21,16 @@ from hydra._internal.callbacks import Callbacks
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from flowlab.commands import train as command_line
-from flowlab.commands.sweep import run_cell
 from flowlab.commands import arguments, terminal
-from flowlab.commands.explain import explain, is_theirs, quoted
+from flowlab.commands import train as command_line
+from flowlab.commands.explain import is_theirs, quoted
+from flowlab.commands.sweep import run_cell
 from flowlab.commands.terminal import one_line_errors
 from flowlab.commands.train import Validate, in_our_words, quietly
 from flowlab.config import validate
 from flowlab.errors import ConfigError, DataError, FlowlabError
 from flowlab.experiment import train
-from flowlab.flows import FLOWS
+from flowlab.flows import FLOWS, build_flow
 from flowlab.parts import check_parts
 from flowlab.runs.resume import check_resume
 from flowlab.targets import TARGETS
@@ -64,8 +65,15 @@ def complaint(compose: Callable[[], DictConfig], *words: str, own: Path | None =
             check_resume(cfg)
             check_parts(cfg)
     except FlowlabError as error:
-        return str(error)
+        return " ".join(str(error).split())
     return ""
+
+
+@pytest.fixture(autouse=True)
+def one_hydra(compose_config: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There can be but one at a time."""
+    compose = "flowlab.commands.explain.compose"
+    monkeypatch.setattr(compose, lambda folders: (compose_config(), {}))
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +93,7 @@ NEEDED = {
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_yaml_composes_and_makes_sense(
-    choice: str, compose_config: Compose
-) -> None:
+def test_every_yaml_composes_and_makes_sense(choice: str, compose_config: Compose) -> None:
     needed = [NEEDED[choice]] if choice in NEEDED else []
     said = complaint(lambda: compose_config(choice, *needed))
     assert said == "" or (choice == "trainer=gpu" and "no usable GPU" in said)
@@ -193,17 +199,90 @@ WORDS = {
     "~optimizer._partial_": "optimizer._partial_: missing",
     "~callbacks.sample": "callbacks.sample: no such key; did you mean callbacks.samples",
     "hydra/launcher=nosuch": 'hydra/launcher=nosuch: not installed; try pip install -e ".[sweep]"',
-    "fast": "fast: expected key=value or group=choice",
+    "fast": "fast: expected key=value or group=choice, without spaces around the =",
+    "experimnt=fast": "experimnt: no such key; did you mean experiment?",
+    "experiment=": "experiment=: no such choice; available: fast, posterior, vae",
+    "num_flows=2,4": "num_flows=2,4: several values; add -m for a run with each",
+    "ckpt_path=a,b": "a list is ckpt_path=[a,b], text 'ckpt_path=\"a,b\"'",
+    "callbacks=null": "callbacks=null: expected one of default; ~callbacks leaves it out",
+    "schedule=null": "schedule=null: expected one of constant, cosine, onecycle",
+    "+num_flows=3": "+num_flows: there is such a key; leave the plus out",
+    "+experiment=fast": "experiment: chosen already; choose another as experiment=NAME, ",
+    "hydra.nosuch=3": "hydra.nosuch: no such key; see python train.py --help",
+    "data.num_train=${nosuch}": "data.num_train: Interpolation key 'nosuch' not found",
+    "schedule._target_=flowlab.schedules.onecycle": "flowlab.schedules.onecycle: ",
+    "optimizer._target_=torch.optim.LBFGS": "a step of it asks for the loss several times",
 }
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_a_mistake_on_the_command_line_is_explained(
-    word: str, compose_config: Compose
-) -> None:
-    said = complaint(lambda: compose_config(*word.split()))
+def test_a_mistake_on_the_command_line_is_explained(word: str, compose_config: Compose) -> None:
+    said = complaint(lambda: compose_config(*word.split()), "flow=maf", *word.split())
     assert WORDS[word] in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "value", ["a=b", "a b=", "a'b", 'a"b', "a'b\"c$HOME\\", "[a", "{a", "a^b\\"]
+)
+def test_how_to_quote_a_value_works_in_a_shell(value: str, compose_config: Compose) -> None:
+    said = complaint(lambda: compose_config(f"ckpt_path={value}"))
+    assert said.startswith(f"ckpt_path={value}: cannot be read; ")
+    words = said.partition(" is quoted twice, as ")[2]
+    typed = subprocess.run(["bash", "-c", f"printf %s {words}"], capture_output=True, text=True)
+    assert compose_config(typed.stdout).ckpt_path == value
+    assert quoted("no pair") is None
+
+
+MINE = {
+    "a: [1\nb: 2\n": "mine.yaml, line 2: expected ',' or ']', but got ':'",
+    "a: 1\nb: 2\na: 3\n": "mine.yaml, line 3: found duplicate key a",
+    "\tnum_flows: 3\n": "mine.yaml, line 1: found character '\\t' that cannot start any token",
+    "num_flows: ${": "a value of a YAML cannot be read (",
+    "defaults: fast\n": "Invalid defaults list in 'experiment/mine', defaults must be a list",
+    "defaults:\n- flow: maf\n": "experiment/flow: no such group; of those at the root a YAML ",
+    "# @package _global_\ndefaults:\n- override /flow: nosuch\n": "flow=nosuch: no such choice",
+    "a: \0": "special characters are not allowed in",
+    "a: \xb1".encode("latin1"): "'utf-8' codec can't decode byte 0xb1",
+}
+
+
+@pytest.mark.parametrize("text", MINE)
+def test_a_mistake_in_a_yaml_of_ones_own_is_explained(
+    text: str | bytes, compose_config: Compose, tmp_path: Path
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    preset = tmp_path / "experiment" / "mine.yaml"
+    preset.write_bytes(text.encode() if isinstance(text, str) else text)
+    words = ("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
+    said = complaint(lambda: compose_config(*words), own=tmp_path)
+    assert MINE[text] in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--info foo", "argument --info/-i: invalid choice: 'foo' (choose from 'all', "),
+        ("num_flows=2 --foo", "unrecognized arguments: --foo; see python train.py --hydra-help"),
+        ("--config-dir", "argument --config-dir/-cd: expected one argument"),
+        ("--config-dir nosuch", "--config-dir nosuch: no such folder"),
+        ("-cp nosuch", "--config-path nosuch: no such folder"),
+        ("--experimental-rerun x", "--experimental-rerun x: of no use here; to repeat a run: "),
+    ],
+)
+def test_a_mistake_in_a_flag_is_explained(words: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        arguments.read(words.split())
+    assert message in str(caught.value)
+
+
+def test_flags_may_stand_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    args = arguments.read(["a=1", "-cd", "mine", "b=2", "-m", "c=3", "-i"])
+    assert (args.overrides, args.multirun, args.info) == (["a=1", "b=2", "c=3"], True, "all")
+    assert args.config_dir == str(tmp_path / "mine")
 
 
 @pytest.mark.parametrize(
@@ -212,13 +291,15 @@ def test_a_mistake_on_the_command_line_is_explained(
         ("num_flows=0", MISTAKES["num_flows=0"]),
         ("num_flow=8", WORDS["num_flow=8"]),
         ("+optimizer.foo=1", MISTAKES["optimizer.foo=1"]),
-        ("callbacks=null", "callbacks=null: expected a choice; ~group leaves a group out"),
+        ("--resolve", "The --resolve flag can only be used in conjunction with --cfg or --help"),
+        ("schedule._target_=flowlab.nosuch", "schedule._target_=flowlab.nosuch: Error loading"),
+        ("-m num_flows=2,4 hydra/launcher=submitit_slurm", "this machine has no Slurm"),
     ],
 )
 def test_a_mistake_gets_one_line_and_leaves_nothing(
     word: str, message: str, train_command: list[str], tmp_path: Path
 ) -> None:
-    result = run(train_command, word, cwd=tmp_path)
+    result = run(train_command, *word.split(), cwd=tmp_path)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
@@ -235,9 +316,7 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
         *("optimizer.weight_decay=0.1", "optimizer._target_=torch.optim.AdamW"),
     ],
 )
-def test_what_makes_sense_is_let_through(
-    right: str, defaults: DictConfig
-) -> None:
+def test_what_makes_sense_is_let_through(right: str, defaults: DictConfig) -> None:
     assert complaint(lambda: OmegaConf.merge(defaults, OmegaConf.from_dotlist([right]))) == ""
 
 
@@ -251,9 +330,7 @@ def test_a_key_that_others_take_their_values_from_is_welcome(
     assert said.startswith("mine: no such key; no value is taken from it")
 
 
-def test_a_mistake_in_a_preset_is_explained(
-    compose_config: Compose, tmp_path: Path
-) -> None:
+def test_a_mistake_in_a_preset_is_explained(compose_config: Compose, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     preset = tmp_path / "experiment" / "mine.yaml"
     words = ("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
@@ -276,24 +353,90 @@ def test_a_mistake_in_a_preset_is_explained(
 )
 @pytest.mark.parametrize("error", [RuntimeError("ours"), ConfigError("a user's")])
 def test_whatever_a_check_runs_into_ends_the_program(
-    hook: str, check: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+    hook: str,
+    check: str,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def trip(config: DictConfig) -> None:
         raise error
 
     monkeypatch.setattr(command_line, check, trip)
+    hydras = Callbacks()
+    hydras.callbacks.append(Validate())
+    with ending(monkeypatch) as end, in_our_words([ROOT / "conf"], []):
+        getattr(hydras, hook)(config=OmegaConf.create({"hydra": {"sweep": {"dir": "x"}}}))
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    if isinstance(error, ConfigError):
+        assert (end.value.code, said) == (2, "error: a user's\n")
+    else:
+        assert end.value.code == 1
+        assert said.startswith("error: RuntimeError: ours; a bug of flowlab's: please report it, ")
+        assert said.endswith("with the traceback that HYDRA_FULL_ERROR=1 shows\n")
+
+
+@contextmanager
+def ending(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.ExceptionInfo[SystemExit]]:
+    """How the program ends, without what it does to this process's signals to the world."""
     monkeypatch.setattr(logging, "raiseExceptions", True)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(Validate, "made", ())
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    hydras = Callbacks()
-    hydras.callbacks.append(Validate())
-    with pytest.raises(BaseException) as caught, one_line_errors(ROOT / "conf"):  # noqa: PT011
-        getattr(hydras, hook)(config=OmegaConf.create())
-    if isinstance(error, ConfigError):
-        assert (type(caught.value), caught.value.code) == (SystemExit, 2)
-    else:
-        assert caught.value is error
+    monkeypatch.setattr(terminal, "FULL_ERROR", "0")
+    with pytest.raises(SystemExit) as end, one_line_errors(), quietly():
+        yield end
+
+
+def test_an_error_that_nobody_thought_of_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = logging.FileHandler(tmp_path / "train.log")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    monkeypatch.chdir(tmp_path)
+    with ending(monkeypatch) as end:
+        try:
+            raise KeyError("within")
+        except KeyError as error:
+            raise IndexError("a\nb") from error
+    assert end.value.code == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith(
+        "error: IndexError: a b; a bug of flowlab's: please report it, with the t"
+    )
+    assert said.endswith(" in train.log\n")
+    log = (tmp_path / "train.log").read_text()
+    assert "KeyError: 'within'" in log
+    assert "IndexError: a\nb" in log
+
+
+def test_folders_that_stay_empty_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "outputs" / "day" / "time"
+    for name, left in (("", ["outputs"]), ("train.log", ["day", "outputs", "time", "train.log"])):
+        with ending(monkeypatch):
+            (tmp_path / "outputs").mkdir(exist_ok=True)  # the user's own
+            Validate.made = command_line._missing(str(run_dir))
+            run_dir.mkdir(parents=True)
+            if name:
+                (run_dir / name).touch()
+            raise DataError("wrong")
+        assert sorted(path.name for path in tmp_path.rglob("*")) == left
+
+
+def test_whose_an_error_is(compose_config: Compose) -> None:
+    """Hydra's own ValueErrors are about words; ours, within a call of Hydra's, are ours."""
+    with pytest.raises(ValueError, match="must be") as hydras:
+        compose_config("data=null")
+    assert is_theirs(hydras.value)
+    with pytest.raises(ValueError, match="option") as ours:
+        build_flow("spline", 2, nosuch=0)
+    assert not is_theirs(ours.value)
+    assert not is_theirs(BrokenPipeError())
 
 
 class Fail(Callback):
@@ -310,7 +453,10 @@ def test_a_cell_that_fails_at_its_very_end_has_failed(
     cfg = compose_config(*SHORT, *NO_PICTURES, f"run_dir={tmp_path}", fail)
     assert run_cell(train, cfg) == math.inf
     assert json.loads((tmp_path / "metrics.json").read_bytes())["status"] == "failed"
-    assert "RuntimeError: tripped" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "Traceback (most recent call last):"  # for there is no log
+    assert said[-1].startswith("error: RuntimeError: tripped; a bug of flowlab's: please report it")
+    assert said[-1].endswith(", with the traceback above")
 
 
 def test_a_cell_that_fails_after_its_metrics_has_failed_too(
@@ -361,9 +507,10 @@ def test_a_missing_gpu_gets_one_line(train_command: list[str], tmp_path: Path) -
 
 def test_hydra_full_error_gives_the_traceback(train_command: list[str], tmp_path: Path) -> None:
     result = run(train_command, "num_flows=0", cwd=tmp_path, HYDRA_FULL_ERROR="1")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "Traceback (most recent call last)" in result.stderr
     assert "ConfigError: num_flows=0" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: num_flows=0")
 
 
 @pytest.mark.parametrize("flag", [["--help"], ["--cfg", "job"]])
@@ -380,10 +527,49 @@ def test_looking_costs_no_heavy_imports(
     assert not list(tmp_path.iterdir())
 
 
+SMALL = {
+    "--info": "Installed Hydra Plugins",
+    "--help | head -n 1": "Train a normalizing flow",
+    "--hydra-help | head -n 1": "Hydra (1.",
+    "num_flows=3 --cfg job seed=2 | head -n 2": "seed: 2",
+}
+
+
+@pytest.mark.parametrize("words", SMALL)
+def test_a_flag_shows_what_it_should(words: str, train_command: list[str], tmp_path: Path) -> None:
+    command = f"{' '.join(train_command)} {words}"
+    result = run(["bash", "-o", "pipefail", "-c", command], cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert SMALL[words] in result.stdout
+
+
+def test_without_the_package_there_is_one_line(train_command: list[str], tmp_path: Path) -> None:
+    result = run([sys.executable, "-S", "-E", train_command[1]], cwd=tmp_path)
+    assert result.returncode == 1
+    said = f"error: flowlab: not installed; try pip install -e {str(ROOT)!r}\n"
+    assert (result.stdout, result.stderr) == ("", said)
+
+
+def test_a_variable_that_a_library_cannot_read(train_command: list[str], tmp_path: Path) -> None:
+    result = run(train_command, cwd=tmp_path, TQDM_MININTERVAL="abc")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: TQDM_MININTERVAL: tqdm cannot read it (")
+    assert result.stderr.count("\n") == 1
+
+
+def test_files_do_not_get_the_numbers_of_closed_streams(tmp_path: Path) -> None:
+    code = "from flowlab.commands import start; start._open_what_is_closed(); import os, sys; "
+    code += "print(1, file=sys.stderr); print(2); sys.exit(os.open('x', os.O_CREAT))"
+    command = f'{sys.executable} -c "{code}" <&- >&- 2>&-'
+    result = run(["bash", "-c", command], cwd=tmp_path)
+    assert result.returncode > 2
+    assert (tmp_path / "x").read_bytes() == b""
+
+
 def test_a_real_run_is_the_run_in_process(
     train_command: list[str], short_run: Run, tmp_path: Path
 ) -> None:
-    result = run(train_command, *SHORT, cwd=tmp_path)
+    result = run(train_command, *SHORT, cwd=tmp_path, MPLBACKEND="nosuch")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     (folder,) = (tmp_path / "outputs").glob("*/*")

@@ -6,9 +6,11 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
@@ -53,7 +55,8 @@ def explain(error: BaseException, folders: Sequence[Path], words: Sequence[str])
 def _by_its_text(error: BaseException, folders: Sequence[Path], words: Sequence[str]) -> str:
     text = str(error)
     if match := re.match(r"Could not (override|delete from config)[^']*'([^']+)'", text):
-        known = dict.fromkeys(groups(folders), "") | compose(folders)
+        keys = cast(dict[str, Any], OmegaConf.to_container(compose(folders)[0]))
+        known = dict.fromkeys(groups(folders), "") | keys
         return f"{match[2]}: no such key; {near(match[2], known) or 'see python train.py --help'}"
     if match := re.match(r"Ambiguous value for argument '(.*)'\n", text):
         key, _, value = match[1].partition("=")
@@ -84,7 +87,7 @@ def _unread(word: str) -> str:
 def quoted(word: str) -> str | None:
     """key=value as it is typed in a shell for the value to be text; None if it cannot be."""
     key, is_pair, value = word.partition("=")
-    escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
+    escaped = re.sub(r'(\\*)(?="|$)', r"\1\1", value).replace('"', r"\"")
     again = f'{key}="{escaped}"'
     try:
         OverridesParser.create().parse_override(again)

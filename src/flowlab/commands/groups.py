@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import hydra
 from hydra import initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, open_dict
 
 
 def groups(folders: Sequence[Path]) -> list[str]:
@@ -19,10 +18,14 @@ def choices(folders: Sequence[Path], group: str) -> list[str]:
     return sorted({p.stem for folder in folders for p in (folder / group).glob("*.yaml")})
 
 
-def compose(folders: Sequence[Path], overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The configuration of such words, with Hydra's own part, and with what is not resolved."""
+def compose(
+    folders: Sequence[Path], overrides: Sequence[str] = ()
+) -> tuple[DictConfig, dict[str, str]]:
+    """The configuration of such words, without Hydra's part, and what was chosen of each group."""
     own = ",".join("'file://" + str(p).replace("'", r"\'") + "'" for p in folders[1:])
     words = [*overrides, *([f"hydra.searchpath=[{own}]"] if own else [])]
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         config = hydra.compose("train", words, return_hydra_config=True)
-    return cast(dict[str, Any], OmegaConf.to_container(config))
+    with open_dict(config):
+        choices = config.pop("hydra").runtime.choices
+    return config, {group: str(choice) for group, choice in choices.items()}

@@ -25,8 +25,8 @@ class Line(NamedTuple):
 
 def print_help(folders: Sequence[Path], overrides: Sequence[str]) -> None:
     """Usage, groups and keys. Hydra's own --help takes half as long again."""
-    config = compose(folders, overrides)
-    said = comments(folders, config.pop("hydra")["runtime"]["choices"].items())
+    config, chosen = compose(folders, overrides)
+    said = comments(folders, chosen.items())
     print("Train a normalizing flow:  python train.py [key=value ...] [group=choice ...]\n")
     print("  python train.py num_flows=8             change one thing")
     print("  python train.py -m num_flows=2,4,8      one run for each value")
@@ -36,32 +36,29 @@ def print_help(folders: Sequence[Path], overrides: Sequence[str]) -> None:
         of_it = said.get(f"defaults.{group}", "")
         print(f"  {group}={'|'.join(choices(folders, group))}" + (f"  # {of_it}" if of_it else ""))
     print("\nKeys, with their values; a group's are those of its _target_:\n")
-    for line in read(OmegaConf.to_yaml(OmegaConf.create(config)).splitlines()):
+    for line in read(OmegaConf.to_yaml(config).splitlines()):
         comment = said.get(line.key)
         print(f"{line.text.ljust(COLUMN)}  # {comment}" if comment else line.text)
 
 
-def comments(folders: Sequence[Path], chosen: Iterable[tuple[str, str | None]]) -> dict[str, str]:
+def comments(folders: Sequence[Path], chosen: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What the YAML files of a configuration say of their keys; of several the last."""
-    files = [("", folders[0] / "train.yaml")]
+    said = dict(_of_file(folders, "", "train"))
     for group, choice in chosen:
-        paths = [folder / group / f"{choice}.yaml" for folder in folders]
-        files += [(group, path) for path in paths if path.exists()][:1]
-    found = {}
-    for package, file in files:
-        for key, comment in _of_file(package, file):
-            found[key] = comment
-    return found
+        said.update(_of_file(folders, group, choice))
+    return said
 
 
-def _of_file(package: str, file: Path) -> Iterator[tuple[str, str]]:
+def _of_file(
+    folders: Sequence[Path], group: str, name: str, package: str | None = None
+) -> Iterator[tuple[str, str]]:
     """The keys with comments of a file, after those of the files that it is based on."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    if "# @package _global_" in lines[:1]:
-        package = ""
+    paths = [folder / group / f"{name}.yaml" for folder in folders]
+    lines = next((p.read_text(encoding="utf-8") for p in paths if p.exists()), "").splitlines()
+    if package is None:
+        package = "" if "# @package _global_" in lines[:1] else group
     for base in filter(None, map(BASE.match, lines)):
-        if (path := file.with_name(f"{base[1]}.yaml")).exists():
-            yield from _of_file(base[2] or package, path)
+        yield from _of_file(folders, group, base[1], base[2] or package)
     for line in read(lines):
         if line.comment:
             yield f"{package}.{line.key}".lstrip("."), line.comment

@@ -52,7 +52,8 @@ def tell(error: Exception) -> int:
     line = str(error)
     if not isinstance(error, FlowlabError):
         line = bug(error, logged(error) or "that HYDRA_FULL_ERROR=1 shows")
-    print("error:", "".join(sign if sign.isprintable() else " " for sign in line), file=sys.stderr)
+    line = "".join(sign if sign.isprintable() else " " for sign in line)
+    print("error:", " ".join(line.split()), file=sys.stderr)
     return code
 
 
