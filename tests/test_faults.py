@@ -289,6 +289,18 @@ def test_a_sweep_stays_in_its_directory(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_sweep_needs_slurm_for_its_launcher(
+    compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose_config()  # keeps Hydra ready
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    words = ["seed=0,1", "hydra/launcher=submitit_slurm", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    cfg = GlobalHydra.instance().hydra.compose_config("train", words, RunMode.MULTIRUN)
+    with pytest.raises(ConfigError, match="hydra/launcher=submitit_slurm: this machine has no Slu"):
+        check_sweep(cfg)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.long
 def test_what_comes_from_the_environment_stays_there(commands: Commands, tmp_path: Path) -> None:
     secret = "918273645"

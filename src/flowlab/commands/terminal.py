@@ -60,7 +60,7 @@ def tell(error: Exception) -> int:
 def bug(error: Exception, where: str) -> str:
     """What is said of an error that nobody has thought of."""
     said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return f"{said}; a bug of flowlab's: please report it, with the traceback {where}"
+    return f"{said}; a bug: please report it, with the traceback {where}"
 
 
 def logged(error: Exception) -> str:
