@@ -266,3 +266,29 @@ def models(family: str, size: Size, device: str = "cpu") -> dict[str, Model]:
     if len(set(counts.values())) > 1 and family not in NOT_ALIKE:
         raise ValueError(f"not the same number of parameters: {counts}")
     return made
+
+
+def glows(num_flows: int, num_hidden: int, side: int) -> dict[str, Model]:
+    """Glow of two levels for images (N, side, side, 1), as flowlab's and as normflows' example.
+
+    Flowlab's has one convolution more, for the prior of what is split off.
+    """
+    torch.manual_seed(0)
+    ours = build_flow("glow", (side, side, 1), num_flows=num_flows, num_hidden=num_hidden)
+    levels, bases = [], []
+    for channels, size in ((8, side // 4), (4, side // 2)):
+        steps = [normflows.flows.GlowBlock(channels, num_hidden) for _ in range(num_flows)]
+        levels.append([*steps, normflows.flows.Squeeze()])
+        shape = (channels if size == side // 4 else channels // 2, size, size)
+        bases.append(normflows.distributions.DiagGaussian(shape, trainable=False))
+    theirs = normflows.MultiscaleFlow(
+        bases, levels, [normflows.flows.Merge()], class_cond=False
+    )
+
+    def log_prob(x: Tensor) -> Any:
+        return theirs.log_prob(x.permute(0, 3, 1, 2), None)
+
+    return {
+        "flowlab": Model(ours, ours.log_prob, ours.sample),
+        "normflows": Model(theirs, log_prob, theirs.sample),
+    }

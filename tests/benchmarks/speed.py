@@ -2,7 +2,8 @@
 
 pip install -e ".[bench]" && python tests/benchmarks/speed.py [TABLE ...]
 
-Prints the tables (all of them, or those named: peers families compiled whole quality growth sweep)
+Prints the tables (all of them, or those named: peers families images compiled
+whole quality growth sweep)
 and saves them as benchmarks/TABLE.md, with benchmarks/growth.png, in the current folder. Each
 figure is the median over repeats, in which what is compared runs in turn; a sweep is run once.
 `--device cuda` is for peers, families, compiled and growth, and goes into their files' names.
@@ -145,6 +146,22 @@ def families(device: str) -> str:
                 fastest = min((s for n, s in seconds.items() if n != "flowlab"), default=math.nan)
                 rows.append([family, name, kind, *figures, f"{seconds['flowlab'] / fastest:.2f}"])
                 print(*rows[-1], file=sys.stderr)
+    return markdown(rows)
+
+
+def images(device: str) -> str:
+    """Milliseconds of a step, of log_prob and of sample of Glow on 64 images of 28 x 28."""
+    from peers import glows
+
+    rows: list[Row] = [["steps", "channels", "", "flowlab", "normflows", "/ normflows"]]
+    for num_flows, num_hidden in ((4, 32), (8, 32), (4, 64)):
+        x = torch.randn(64, 28, 28, 1)
+        for kind, functions in kinds_of_work(glows(num_flows, num_hidden, 28), x).items():
+            seconds, count = _paced(functions)
+            figures = [f"{1e3 * seconds[n] / count:.1f}" for n in ("flowlab", "normflows")]
+            ratio = f"{seconds['flowlab'] / seconds['normflows']:.2f}"
+            rows.append([num_flows, num_hidden, kind, *figures, ratio])
+            print(*rows[-1], file=sys.stderr)
     return markdown(rows)
 
 
@@ -404,7 +421,8 @@ def sweep(device: str) -> str:
     return f"{markdown(rows)}\non {os.cpu_count()} cores\n"
 
 
-TABLES = {f.__name__: f for f in (peers, families, compiled, whole, quality, growth, sweep)}
+WORK = (peers, families, images, compiled, whole, quality, growth, sweep)
+TABLES = {f.__name__: f for f in WORK}
 
 
 def main() -> None:
@@ -417,6 +435,7 @@ def main() -> None:
         measure(arguments.measure[0], int(arguments.measure[1]), arguments.device)
         return
     Path("benchmarks").mkdir(exist_ok=True)
+    torch.set_num_threads(1)
     anywhere = (peers.__name__, families.__name__, compiled.__name__, growth.__name__)
     names = arguments.tables or (TABLES if arguments.device == "cpu" else anywhere)
     if arguments.device != "cpu" and not set(names) <= set(anywhere):
