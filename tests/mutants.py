@@ -1207,8 +1207,8 @@ MUTANTS: dict[str, Mutant] = {
         (
             (
                 HELP,
-                "said.update(_of_file(folders, group, choice))",
-                "said = dict(_of_file(folders, group, choice)) | said",
+                "said.update(_of_file(folders, group, chosen[group]))",
+                "said = dict(_of_file(folders, group, chosen[group])) | said",
             ),
         ),
     ),

@@ -10,10 +10,10 @@ from flowlab.commands.help import comments, print_help, read
 from flowlab.config import flatten
 
 CONF = ROOT / "conf"
-BY_DEFAULT = [
-    *(("objective", "likelihood"), ("optimizer", "adam"), ("trainer", "cpu")),
-    *(("callbacks", "default"), ("flow", "coupling"), ("data", "bimodal")),
-]
+BY_DEFAULT = {
+    **{"objective": "likelihood", "optimizer": "adam", "trainer": "cpu"},
+    **{"callbacks": "default", "flow": "coupling", "data": "bimodal"},
+}
 FILES = [
     path
     for path in sorted(CONF.rglob("*.yaml"))
@@ -24,7 +24,7 @@ FILES = [
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONF)))
 def test_each_key_of_a_file_is_explained(file: Path) -> None:
     group = "" if file.parent == CONF else file.parent.name
-    said = comments([CONF], [*BY_DEFAULT, (group, file.stem)] if group else [])
+    said = comments([CONF], BY_DEFAULT | {group: file.stem} if group else {})
     keys = OmegaConf.to_container(OmegaConf.load(file))
     assert isinstance(keys, dict)
     keys.pop("defaults", None)
@@ -43,6 +43,7 @@ def test_help_has_the_comments_of_what_is_chosen(
     (tmp_path / "data").mkdir()
     mine = "# @package _global_\n# no key: is this\ndefaults:\n  - toy@data\n"
     mine += 'data:\n  num_val: 7  # mine: "a" # b\noptimizer:\n  lr: 0.5\n'
+    mine += "trainer:\n  patience: 3  # of mine\n"
     (tmp_path / "data" / "mine.yaml").write_text(mine)
     print_help([CONF, tmp_path], ["data=mine", "flow=planar", "trainer=gpu", "num_hidden=3"])
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
@@ -51,6 +52,7 @@ def test_help_has_the_comments_of_what_is_chosen(
         "num_hidden: 3 # of no effect: a layer has one unit",
         "lr: 0.5 # learning rate",  # of the file that has words for it
         'num_val: 7 # mine: "a" # b',
+        "patience: 3 # of mine",  # of the last file that has
         "num_test: 10000 # and to test on",
         "accelerator: gpu # or cpu",
         "every_n_epochs: 25 # all of them; callbacks.NAME.every_n_epochs for one",

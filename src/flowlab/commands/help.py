@@ -1,7 +1,7 @@
 """`python train.py --help`: groups, and keys with what their YAML files say of them."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class Line(NamedTuple):
 def print_help(folders: Sequence[Path], overrides: Sequence[str]) -> None:
     """Usage, groups and keys. Hydra's own --help takes half as long again."""
     config, chosen = compose(folders, overrides)
-    said = comments(folders, chosen.items())
+    said = comments(folders, chosen)
     print("Train a normalizing flow:  python train.py [key=value ...] [group=choice ...]\n")
     print("  python train.py num_flows=8             change one thing")
     print("  python train.py -m num_flows=2,4,8      one run for each value")
@@ -41,11 +41,13 @@ def print_help(folders: Sequence[Path], overrides: Sequence[str]) -> None:
         print(f"{line.text.ljust(COLUMN)}  # {comment}" if comment else line.text)
 
 
-def comments(folders: Sequence[Path], chosen: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """What the YAML files of a configuration say of their keys; of several the last."""
+def comments(folders: Sequence[Path], chosen: Mapping[str, str]) -> dict[str, str]:
+    """What the YAML files of a configuration say of their keys; of several the last to come in."""
     said = dict(_of_file(folders, "", "train"))
-    for group, choice in chosen:
-        said.update(_of_file(folders, group, choice))
+    order = [line.key for line in read(_lines(folders, "", "train"))]
+    places = {key.removeprefix("defaults."): place for place, key in enumerate(order)}
+    for group in sorted(chosen, key=lambda group: places.get(group, len(order))):
+        said.update(_of_file(folders, group, chosen[group]))
     return said
 
 
@@ -53,8 +55,7 @@ def _of_file(
     folders: Sequence[Path], group: str, name: str, package: str | None = None
 ) -> Iterator[tuple[str, str]]:
     """The keys with comments of a file, after those of the files that it is based on."""
-    paths = [folder / group / f"{name}.yaml" for folder in folders]
-    lines = next((p.read_text(encoding="utf-8") for p in paths if p.exists()), "").splitlines()
+    lines = _lines(folders, group, name)
     if package is None:
         package = "" if "# @package _global_" in lines[:1] else group
     for base in filter(None, map(BASE.match, lines)):
@@ -62,6 +63,13 @@ def _of_file(
     for line in read(lines):
         if line.comment:
             yield f"{package}.{line.key}".lstrip("."), line.comment
+
+
+def _lines(folders: Sequence[Path], group: str, name: str) -> list[str]:
+    """The first file of this name; none where there is no such."""
+    paths = [folder / group / f"{name}.yaml" for folder in folders]
+    text = next((path.read_text(encoding="utf-8") for path in paths if path.exists()), "")
+    return text.splitlines()
 
 
 def read(lines: Iterable[str]) -> Iterator[Line]:
