@@ -83,6 +83,7 @@ SOLVER_TESTS = "test_solve.py"
 CELLS, DEGENERATE, POINTS, TEXT_FILES = (
     f"src/flowlab/data/{name}.py" for name in ("cells", "degenerate", "table", "text")
 )
+MAF, PUBLISHED = "src/flowlab/data/maf.py", "src/flowlab/data/published.py"
 TABLE_TESTS, TABLE_FAULTS = "test_table.py", "test_table_faults.py"
 
 MUTANTS: dict[str, Mutant] = {
@@ -102,6 +103,43 @@ MUTANTS: dict[str, Mutant] = {
     "resume: with another file": Mutant(
         "test_units_run.py -k another_file",
         ((RUN, "        check_facts(run.resume, data.facts)\n", ""),),
+    ),
+    # the tables of the MAF paper
+    "maf: noise in another order": Mutant(
+        "test_maf.py -k power",
+        (
+            (
+                MAF,
+                "voltage, power = 0.01 * rng.rand(num, 1), 0.001 * rng.rand(num, 1)",
+                "power, voltage = 0.001 * rng.rand(num, 1), 0.01 * rng.rand(num, 1)",
+            ),
+        ),
+    ),
+    "maf: standardised by the test rows too": Mutant(
+        "test_maf.py -k miniboone",
+        (
+            (
+                MAF,
+                "known = np.concatenate([train, val])",
+                "known = np.concatenate([train, val, test])",
+            ),
+        ),
+    ),
+    "maf: the last of two sensors goes": Mutant(
+        "test_maf.py -k gas", ((MAF, "keep.remove(twins[0])", "keep.remove(twins[-1])"),)
+    ),
+    "maf: by the most frequent value": Mutant(
+        "test_maf.py -k hepmass",
+        (
+            (
+                MAF,
+                "keep = (train == train.min(0)).sum(0) <= 5",
+                "keep = np.array([max(np.unique(c, return_counts=True)[1]) <= 5 for c in train.T])",
+            ),
+        ),
+    ),
+    "maf: other rows of that shape are the published ones": Mutant(
+        "test_maf.py -k recognised", ((PUBLISHED, " or _is_standard(splits[0])", " or True"),)
     ),
     # early stopping
     "patience: an epoch more": Mutant(

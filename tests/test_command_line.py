@@ -27,7 +27,7 @@ from flowlab.commands.explain import is_theirs, quoted
 from flowlab.commands.sweep import run_cell
 from flowlab.commands.terminal import one_line_errors
 from flowlab.commands.train import Validate, in_our_words, quietly
-from flowlab.config import validate
+from flowlab.config import MAF, validate
 from flowlab.errors import ConfigError, DataError, FlowlabError
 from flowlab.experiment import train
 from flowlab.flows import FLOWS, build_flow
@@ -86,6 +86,7 @@ def defaults(compose_config: Compose) -> DictConfig:
 NEEDED = {
     "data=table": "data.path=my.csv",
     "data=images": "data.path=mnist",
+    **{f"data=maf_{name}": "data.path=data" for name in MAF},
     "flow=realnvp": "data=digits",
     "flow=glow": "data=digits",
     "objective=elbo": "experiment=vae",

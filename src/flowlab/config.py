@@ -34,7 +34,6 @@ _share: Rule = (
     "a number between 0 and 1",
 )
 
-
 _names: Rule = (
     lambda v: isinstance(v, list) and 0 < len(v) <= 8 and len(set(map(str, v))) == len(v),
     "one to eight names of columns, as in [a,b],",
@@ -142,11 +141,14 @@ TABLE_RULES: dict[str, Rule] = {
 }
 IMAGE_RULES: dict[str, Rule] = {"data.logit": _logit, "data.binary": _one_of(True, False)}
 IMAGE_PATH = "the path of a folder or of an .npz, as data.path=mnist"
+MAF = ("power", "gas", "hepmass", "miniboone", "bsds300")
+MAF_RULES: dict[str, Rule] = {"data.path": (_is_path, "the path of a folder, as data.path=data")}
 # of these `data._target_` alone; data of one's own may have keys of these names
 DATA_RULES = {
     "flowlab.data.table": TABLE_RULES,
     "flowlab.data.digits": IMAGE_RULES,
     "flowlab.data.images": IMAGE_RULES | {"data.path": (_is_path, IMAGE_PATH)},
+    **{f"flowlab.data.maf_{name}": MAF_RULES for name in MAF},
 }
 # where a run is, and where its parts are found, not what it is
 INCIDENTAL = ("ckpt_path", "run_dir", "hydra.", "extensions")

@@ -12,6 +12,7 @@ from flowlab.data.cells import Rows, usable
 from flowlab.data.columns import Columns, choose
 from flowlab.data.data import Data, Points, dequantized
 from flowlab.data.degenerate import check_density, warn_of_copies, warn_of_values
+from flowlab.data.published import published
 from flowlab.data.reading import read
 from flowlab.errors import DataError
 from flowlab.files import digest
@@ -56,15 +57,17 @@ def table(
     check_density(label, chosen, points["train"])
     warn_of_values(label, chosen, points["train"].x, seed)
     warn_of_copies(label, points["train"], points["test"])
-    if (widths := chosen.widths) is not None:
-        widths = widths.to(points["train"].x.dtype)
-        for s in ("val", "test"):
-            _add_noise(points[s].x, widths, generator(f"data/noise/{s}", seed))
     facts = {
         "data/rows": sum(len(part) for part in parts.values()),
         "data/dropped": sum(f.dropped for f in found.values()),
         "data/sha256": digest([other.path for other in tables.values()]),
     }
+    if (widths := chosen.widths) is not None:
+        widths = widths.to(points["train"].x.dtype)
+        for s in ("val", "test"):
+            _add_noise(points[s].x, widths, generator(f"data/noise/{s}", seed))
+    else:
+        facts |= published([points[s] for s in SPLITS])
     return Data(
         *(points["train"], points["val"], points["test"]),
         chosen.names,
