@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHORT, Compose, events
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
+from omegaconf import OmegaConf
 from PIL import Image
 from scipy import stats
 from torch import Tensor
 
 from flowlab.callbacks import Density, Grid, Latents, Samples
 from flowlab.callbacks.picture import Picture
+from flowlab.config import validate
 from flowlab.data import Data, Points, toy
 from flowlab.experiment import train
 from flowlab.flows import Flow
@@ -271,3 +275,29 @@ def test_replicates_are_a_mean_and_a_range() -> None:
     for epoch in (0, 1):
         ys = band[band[:, 0] == epoch, 1]
         assert (ys.min(), ys.max()) == (values[epoch].min(), values[epoch].max())
+
+
+@pytest.mark.parametrize(("mode", "every"), [(None, 25), ("RUN", 25), ("MULTIRUN", None)])
+def test_cells_of_a_sweep_draw_at_the_end_alone(
+    mode: str | None, every: int | None, compose_config: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if mode is not None:
+        hydra = OmegaConf.create({"mode": RunMode[mode]})
+        monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+        monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
+    for words in ((), ("sweep=families",)):
+        cfg = compose_config(*words)
+        validate(cfg)
+        assert cfg.callbacks.density.every_n_epochs == every
+    assert compose_config("pictures.every_n_epochs=5").callbacks.loss.every_n_epochs == 5
+
+
+def test_without_a_number_of_epochs_there_is_one_picture_of_each(
+    compose_config: Compose, tmp_path: Path
+) -> None:
+    cfg = compose_config(*SHORT, "pictures.every_n_epochs=null", f"run_dir={tmp_path}")
+    train(cfg)
+    read = events(tmp_path)
+    tags = read.Tags()["images"]
+    assert {"density", "samples", "loss", "latents"} <= {*tags}
+    assert [[event.step for event in read.Images(tag)] for tag in tags] == [[4]] * len(tags)

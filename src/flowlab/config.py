@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from flowlab import processes
@@ -24,16 +25,8 @@ def _one_of(*choices: str | int, why: str = "") -> Rule:
     return lambda v: v in choices, " or ".join(map(str, choices)) + why
 
 
-_positive: Rule = (
-    lambda v: type(v) in (int, float) and 0 < v < math.inf,
-    "a positive number",
-)
-
-_share: Rule = (
-    lambda v: type(v) in (int, float) and 0 < v < 1,
-    "a number between 0 and 1",
-)
-
+_positive: Rule = lambda v: type(v) in (int, float) and 0 < v < math.inf, "a positive number"
+_share: Rule = lambda v: type(v) in (int, float) and 0 < v < 1, "a number between 0 and 1"
 _names: Rule = (
     lambda v: isinstance(v, list) and 0 < len(v) <= 8 and len(set(map(str, v))) == len(v),
     "one to eight names of columns, as in [a,b],",
@@ -45,8 +38,7 @@ def _is_module(name: Any) -> bool:
 
 
 def _optional(rule: Rule) -> Rule:
-    allows, allowed = rule
-    return lambda v: v is None or allows(v), f"{allowed} or null"
+    return lambda v: v is None or rule[0](v), f"{rule[1]} or null"
 
 
 RULES: dict[str, Rule] = {
@@ -79,8 +71,8 @@ RULES: dict[str, Rule] = {
     "trainer.max_epochs": _whole(1),
     "trainer.gradient_clip_val": _optional(_positive),
     "trainer.patience": _optional(_whole(1)),
-    "pictures.every_n_epochs": _whole(1),
-    "callbacks.*.every_n_epochs": _whole(1),
+    "pictures.every_n_epochs": _optional(_whole(1)),
+    "callbacks.*.every_n_epochs": _optional(_whole(1)),
     "callbacks.*.every_n_train_steps": _optional(_whole(1)),
     "callbacks.*.num_*": _whole(1),
     "callbacks.*.resolution": _whole(2),
@@ -154,6 +146,14 @@ DATA_RULES = {
 INCIDENTAL = ("ckpt_path", "run_dir", "hydra.", "extensions")
 ROOT = {key.partition(".")[0] for key in RULES} | {"objective", "ckpt_path", "run_dir"}
 OPTIONAL = {"callbacks", "extensions", "num_flows", "num_hidden"}
+
+
+def run_or_cell(run: Any, cell: Any) -> Any:
+    """A value for a run by itself, and another for the cells of a sweep."""
+    return cell if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN else run
+
+
+OmegaConf.register_new_resolver("run_or_cell", run_or_cell, replace=True)
 
 
 def flatten(container: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from flowlab.targets import Conditional
 class Density(Picture):
     """Filled contours and a surface of p(x) in the plane, learned and true, on one scale each."""
 
-    def __init__(self, every_n_epochs: int, resolution: int):
+    def __init__(self, every_n_epochs: int | None, resolution: int):
         super().__init__(every_n_epochs)
         self.resolution = resolution
 

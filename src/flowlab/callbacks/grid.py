@@ -13,7 +13,7 @@ from flowlab.plots import plane
 class Grid(Picture):
     """A regular grid of `num_lines` lines each way over [-3, 3]^2, before and after the flow."""
 
-    def __init__(self, every_n_epochs: int, num_lines: int):
+    def __init__(self, every_n_epochs: int | None, num_lines: int):
         super().__init__(every_n_epochs)
         self.num_lines = num_lines
 

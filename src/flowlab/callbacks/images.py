@@ -25,7 +25,7 @@ class Images(Picture):
     set's; the nearest are the training set's by the Euclidean distance, so that memorising shows.
     """
 
-    def __init__(self, every_n_epochs: int, num_images: int):
+    def __init__(self, every_n_epochs: int | None, num_images: int):
         super().__init__(every_n_epochs)
         self.num_images = num_images
 
@@ -64,7 +64,7 @@ class Reconstructions(Picture):
 
     of = Autoencoder
 
-    def __init__(self, every_n_epochs: int, num_images: int):
+    def __init__(self, every_n_epochs: int | None, num_images: int):
         super().__init__(every_n_epochs)
         self.num_images = num_images
 

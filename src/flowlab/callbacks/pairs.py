@@ -23,7 +23,7 @@ class Pairs(Picture):
     The points are those of `Quantiles`. Modes are marked where the target knows them.
     """
 
-    def __init__(self, every_n_epochs: int, num_samples: int, columns: Sequence[str] | None):
+    def __init__(self, every_n_epochs: int | None, num_samples: int, columns: Sequence[str] | None):
         super().__init__(every_n_epochs)
         self.num_samples = num_samples
         self.columns = None if columns is None else list(map(str, columns))

@@ -24,6 +24,8 @@ Drawing = tuple[str, Callable[..., Figure], *tuple[Any, ...]]
 class Picture(Callback, ABC):
     """Draws before the training and every n epochs; `show` draws the best flow after its test.
 
+    With None for n that is all it draws.
+
     To add a picture, write a plot in `flowlab/plots`, subclass this with a `draw`, and name the
     class under `callbacks` in the configuration. A picture that does not suit all data says so in
     `suits`, and `of` is the kind of model that it shows. Random numbers must come from a generator
@@ -32,7 +34,7 @@ class Picture(Callback, ABC):
 
     of: type[nn.Module] = Flow
 
-    def __init__(self, every_n_epochs: int):
+    def __init__(self, every_n_epochs: int | None):
         self.every_n_epochs = every_n_epochs
 
     def suits(self, data: Data) -> bool:
@@ -47,13 +49,14 @@ class Picture(Callback, ABC):
         self.training = cast(Training, module)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if trainer.ckpt_path is None:
+        if self.every_n_epochs is not None and trainer.ckpt_path is None:
             self._show_in_training(trainer, 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         if (
-            epoch % self.every_n_epochs == 0
+            self.every_n_epochs is not None
+            and epoch % self.every_n_epochs == 0
             and epoch != trainer.max_epochs
             and not trainer.should_stop
         ):

@@ -15,7 +15,7 @@ class Quantiles(Picture):
     gives.
     """
 
-    def __init__(self, every_n_epochs: int, num_samples: int):
+    def __init__(self, every_n_epochs: int | None, num_samples: int):
         super().__init__(every_n_epochs)
         self.num_samples = num_samples
 

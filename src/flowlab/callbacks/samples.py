@@ -14,7 +14,7 @@ class Samples(Picture):
     Modes are marked where the target knows them.
     """
 
-    def __init__(self, every_n_epochs: int, num_samples: int):
+    def __init__(self, every_n_epochs: int | None, num_samples: int):
         super().__init__(every_n_epochs)
         self.num_samples = num_samples
 
