@@ -7,6 +7,7 @@ whole quality growth sweep)
 and saves them as benchmarks/TABLE.md, with benchmarks/growth.png, in the current folder. Each
 figure is the median over repeats, in which what is compared runs in turn; a sweep is run once.
 `--device cuda` is for peers, families, compiled and growth, and goes into their files' names.
+`--small` does everything once and in its least size, to see that it runs: its figures mean nothing.
 """
 
 import argparse
@@ -34,6 +35,9 @@ HERE = Path(__file__).resolve().parent
 TRAIN = [sys.executable, str(HERE.parents[1] / "train.py")]
 SQUARE = 1024
 STEPS = {"small": (60, 15), "middle": (10, 11), "large": (1, 9)}  # in a repeat; repeats
+SMALL = "--small" in sys.argv
+REPEATS = 1 if SMALL else 3
+EPOCH = ["trainer.max_epochs=1"] if SMALL else []
 Row = Sequence[object]
 
 
@@ -44,9 +48,9 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def interleaved(work: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, run in turn; the first turn warms up."""
+    """Median seconds of each, run in turn; of several turns the first warms up."""
     times: dict[str, list[float]] = {name: [] for name in work}
-    for repeat in range(repeats + 1):
+    for repeat in (1,) if SMALL else range(repeats + 1):
         order = list(work.items())
         for name, function in order[repeat % len(order) :] + order[: repeat % len(order)]:
             synchronize()
@@ -65,10 +69,17 @@ def synchronize() -> None:
 
 def many(function: Callable[[], object], count: int) -> Callable[[], None]:
     def run() -> None:
-        for _ in range(count):
+        for _ in range(1 if SMALL else count):
             function()
 
     return run
+
+
+def sizes(*names: str) -> dict[str, Any]:
+    """The sizes of flows of these names."""
+    from peers import SIZES
+
+    return {name: SIZES[name] for name in (names[:1] if SMALL else names)}
 
 
 def training_step(
@@ -104,12 +115,12 @@ def peers(device: str) -> str:
     "matmul share" is its rate of operations in matrix products against that of a product of two
     large square matrices.
     """
-    from peers import LIBRARIES, SIZES, models
+    from peers import LIBRARIES, models
 
     rows: list[Row] = [["threads", "size", "", *LIBRARIES, "/ fastest peer", "matmul share"]]
     for threads in (1, 2) if device == "cpu" else (1,):
         torch.set_num_threads(threads)
-        for name, size in SIZES.items():
+        for name, size in sizes(*STEPS).items():
             made, (count, repeats) = models("coupling", size, device), STEPS[name]
             x = torch.randn(size.batch, size.dim, device=device)
             square = partial(torch.mm, *2 * [torch.randn(SQUARE, SQUARE, device=device)])
@@ -130,12 +141,12 @@ def peers(device: str) -> str:
 
 def families(device: str) -> str:
     """Milliseconds of a step, of log_prob and of sample of every family that a peer has."""
-    from peers import FAMILIES, LIBRARIES, SIZES, models
+    from peers import FAMILIES, LIBRARIES, models
 
     rows: list[Row] = [["family", "size", "", *LIBRARIES, "/ fastest peer"]]
     for family in FAMILIES:
-        for name in ("small", "middle"):
-            size, made = SIZES[name], models(family, SIZES[name], device)
+        for name, size in sizes("small", "middle").items():
+            made = models(family, size, device)
             x = torch.randn(size.batch, size.dim, device=device)
             for kind, functions in kinds_of_work(made, x).items():
                 able = {n: f for n, f in functions.items() if _is_able(f)}
@@ -198,12 +209,10 @@ def operations(size: Any) -> int:
 
 def compiled(device: str) -> str:
     """What torch.compile gives a training step, and after how many steps it has paid off."""
-    from peers import SIZES
-
     from flowlab.flows import build_flow
 
     rows: list[Row] = [["size", "plain ms", "compiled ms", "compiling s", "pays off after"]]
-    for name, size in SIZES.items():
+    for name, size in sizes(*STEPS).items():
         flow = build_flow(
             "coupling", size.dim, num_flows=size.num_flows, num_hidden=size.num_hidden
         )
@@ -226,9 +235,9 @@ def whole(device: str) -> str:
     commands = {
         "reference.py": [sys.executable, str(HERE / "reference.py"), "figures"],
         "lean.py": [sys.executable, str(HERE / "lean.py")],
-        "train.py": TRAIN,
-        "train.py experiment=fast": [*TRAIN, "experiment=fast"],
-        "train.py replicates=32": [*TRAIN, "replicates=32"],
+        "train.py": [*TRAIN, *EPOCH],
+        "train.py experiment=fast": [*TRAIN, "experiment=fast", *EPOCH],
+        "train.py replicates=32": [*TRAIN, "replicates=32", *EPOCH],
     }
     training: dict[str, list[float]] = {name: [] for name in commands}
 
@@ -243,7 +252,7 @@ def whole(device: str) -> str:
     rows: list[Row] = [
         ["command", "seconds", "/ reference.py", "training", "/ lean.py", "whole / train.py"]
     ]
-    medians = {name: statistics.median(values[1:]) for name, values in training.items()}
+    medians = {name: statistics.median(values[-3:]) for name, values in training.items()}
     for name in commands:
         ratios = seconds[name] / seconds["reference.py"], medians[name] / medians["lean.py"]
         figures = [f"{v:.2f}" for v in (seconds[name], ratios[0], medians[name], ratios[1])]
@@ -271,14 +280,14 @@ def quality(device: str) -> str:
     """Seconds of training until the test KL that the reference script ends with."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(HERE / "reference.py"), folder]
-        output = [subprocess.check_output(command, text=True) for _ in range(3)]
+        output = [subprocess.check_output(command, text=True) for _ in range(REPEATS)]
     found = [re.search(r"training ([\d.]+) s, test KL ([\d.]+)", line) for line in output]
     seconds = statistics.median(float(match[1]) for match in found if match)
     kl = statistics.median(float(match[2]) for match in found if match)
     rows: list[Row] = [["run", f"seconds to a KL of {kl:.4f}", "/ reference.py"]]
     rows.append(["`reference.py`", f"{seconds:.2f}", "1.00"])
     for words in ((), ("experiment=fast",)):
-        times = [time_to(kl, *words) for _ in range(3)]
+        times = [time_to(kl, *words, *EPOCH) for _ in range(REPEATS)]
         median = statistics.median(times)
         name = " ".join(("train.py", *words))
         reached = median < float("inf")
@@ -333,9 +342,10 @@ def growth(device: str) -> str:
     rows: list[Row] = [["", "from", "to", "exponent of time", "of memory", "at the end"]]
     figure = Figure(figsize=(12, 6), layout="constrained")
     for ax, (name, (key, values)) in zip(figure.subplots(2, 3).flat, AXES.items(), strict=True):
+        values = values[:2] if SMALL else values
         measured = np.array([in_child(key, value, device) for value in values])
         seconds, memory = measured.T
-        slopes = [np.polyfit(np.log(values[2:]), np.log(m[2:]), 1)[0] for m in (seconds, memory)]
+        slopes = [np.polyfit(np.log(values[-3:]), np.log(m[-3:]), 1)[0] for m in (seconds, memory)]
         exponents = [f"{slope:.2f}" for slope in slopes]
         rows.append([name, values[0], values[-1], *exponents, f"{memory[-1] / 2**20:.0f} MiB"])
         print(*rows[-1], file=sys.stderr)
@@ -399,13 +409,14 @@ CELLS = {
     "8 cells": ["seed=range(8)"],
     "8 cells of 300 epochs, no pictures": ["seed=range(8)", "trainer.max_epochs=300", *NO_PICTURES],
 }
+SMALL_CELLS = {"2 cells": ["seed=range(2)", *EPOCH]}
 
 
 def sweep(device: str) -> str:
     """Wall time of sweeps against the training of their cells, in turn and side by side."""
     rows: list[Row] = [["cells", "in turn", "/ their training", "by joblib", "/ in turn"]]
     with tempfile.TemporaryDirectory() as folder:
-        for name, words in CELLS.items():
+        for name, words in (SMALL_CELLS if SMALL else CELLS).items():
             seconds = []
             for kind in ([], JOBLIB):
                 start, sweep = time.perf_counter(), Path(folder, f"{len(rows)}-{len(kind)}")
@@ -429,6 +440,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("tables", nargs="*", choices=[[], *TABLES])
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--small", action="store_true")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
