@@ -14,6 +14,7 @@ from conftest import ROOT
 
 BENCHMARKS = ROOT / "tests" / "benchmarks"
 OURS = ("compiled", "whole", "quality", "growth", "sweep")
+PEERS = ("peers", "families", "images")
 with_peers = pytest.mark.skipif(find_spec("zuko") is None, reason="no library to compare with")
 pytestmark = pytest.mark.long
 
@@ -25,9 +26,7 @@ def run(name: str, *words: str, cwd: Path) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize(
-    "table", [*OURS, *(pytest.param(t, marks=with_peers) for t in ("peers", "families"))]
-)
+@pytest.mark.parametrize("table", [*OURS, *(pytest.param(t, marks=with_peers) for t in PEERS)])
 def test_speed(table: str, tmp_path: Path) -> None:
     output = run("speed.py", table, "--small", cwd=tmp_path)
     saved = (tmp_path / "benchmarks" / f"{table}.md").read_text()

@@ -165,7 +165,7 @@ def images(device: str) -> str:
     from peers import glows
 
     rows: list[Row] = [["steps", "channels", "", "flowlab", "normflows", "/ normflows"]]
-    for num_flows, num_hidden in ((4, 32), (8, 32), (4, 64)):
+    for num_flows, num_hidden in ((4, 32), (8, 32), (4, 64))[:REPEATS]:
         x = torch.randn(64, 28, 28, 1)
         for kind, functions in kinds_of_work(glows(num_flows, num_hidden, 28), x).items():
             seconds, count = _paced(functions)
