@@ -141,6 +141,20 @@ MUTANTS: dict[str, Mutant] = {
     "maf: other rows of that shape are the published ones": Mutant(
         "test_maf.py -k recognised", ((PUBLISHED, " or _is_standard(splits[0])", " or True"),)
     ),
+    # pictures
+    "pictures: cells of a sweep draw all along": Mutant(
+        "test_pictures.py -k end_alone", ((CONFIG, "return cell if ", "return run if "),)
+    ),
+    "pictures: before the training too, where there is one of each": Mutant(
+        "test_pictures.py -k one_picture",
+        (
+            (
+                f"{CALLBACKS}/picture.py",
+                "self.every_n_epochs is not None and trainer.ckpt",
+                "trainer.ckpt",
+            ),
+        ),
+    ),
     # early stopping
     "patience: an epoch more": Mutant(
         "test_units_run.py -k long_enough",

@@ -55,11 +55,13 @@ def test_help_has_the_comments_of_what_is_chosen(
         "patience: 3 # of mine",  # of the last file that has
         "num_test: 10000 # and to test on",
         "accelerator: gpu # or cpu",
-        "every_n_epochs: 25 # all of them; callbacks.NAME.every_n_epochs for one",
+        "pictures: # all of them; callbacks.NAME.every_n_epochs for one",
+        "every_n_epochs: ${run_or_cell:25,null} # null, as in a sweep's cells: at the end alone",
         "density: # contours and a surface, beside the true ones",
         "schedule=constant|cosine|onecycle # of the learning rate",
-        "data=bimodal|checkerboard|digits|eight_gaussians|images|mine|table|toy # with the number "
-        "of epochs that suits its points",
+        "data=bimodal|checkerboard|digits|eight_gaussians|funnel|images|maf_bsds300|maf_gas|"
+        "maf_hepmass|maf_miniboone|maf_power|mine|mixture|table|toy # with the number of epochs "
+        "that suits its points",
     ):
         assert line in lines
     assert not any(line.startswith("hydra") for line in lines)
