@@ -15,6 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import copy
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -104,10 +105,45 @@ def _archives(folder: Path, mark: str, good: Path) -> Iterator[bytes]:
             for _ in range(1024):
                 entry.write(bytes(2**20))
     yield path.read_bytes()
+    yield from bombs(checkpoint, path)
     whole = good.read_bytes()
     yield whole[: len(whole) // 2]
     yield whole.replace(b"torch._utils", b"posix.system")
     yield b"\x80\x02" + b"(" * 10**6
+
+
+def bombs(checkpoint: dict[str, Any], path: Path) -> Iterator[bytes]:
+    """Checkpoints that are small as files, and far larger once they are read or walked through."""
+    many: Any = [0] * 10
+    for _ in range(14):
+        many = [many] * 10  # 10^15 leaves
+    long: Any = ["x" * 10**6] * 10**4
+    itself: list[Any] = []
+    itself.append(itself)
+    floats = torch.zeros(10**6)
+    views = [floats[:] for _ in range(5000)]  # 20 GB of 4 MB
+    for trick in (torch.zeros(1).expand(2 * 10**9), many, long, itself, views):
+        for place in ("state_dict", "hyper_parameters"):
+            torch.save(checkpoint | {place: {"x": trick}}, path)
+            yield path.read_bytes()
+    torch.save(checkpoint | {"hyper_parameters": Evil(bytearray, 10**10)}, path)
+    yield path.read_bytes()
+    torch.save(checkpoint | {"hyper_parameters": torch.zeros(10**6)}, path)
+    overlap(path)
+    yield path.read_bytes()
+
+
+def overlap(path: Path, copies: int = 5000) -> None:
+    """Name the largest entry of a zip file as many more times in its table."""
+    with zipfile.ZipFile(path, "a") as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+        for i in range(copies):
+            twin = copy(largest)
+            twin.filename = f"archive/data/twin{i}"
+            archive.filelist.append(twin)
+        archive.writestr("archive/data/last", b"")  # so that the table is written anew
+        for written in archive.filelist:
+            written.external_attr = 0
 
 
 def with_columns(content: dict[str, Any], columns: Any = None) -> dict[str, Any]:

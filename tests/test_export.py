@@ -56,7 +56,7 @@ def changed(**options: Any) -> dict[str, Any]:
         (changed(), "its digest does not match"),
         (changed(num_flows="4"), "must be of type int"),
         (changed(bound=-1.0), "bound must be positive"),
-        (changed(num_flows=10**4), "num_flows=10000 is more than flowlab builds, 4096"),
+        (changed(num_flows=10**4), "num_flows=10000: more layers than flowlab builds, 4096"),
         (changed(shape=[2, 10**9]), "is more than flowlab builds, 1048576"),
         (changed(shape=[[2]]), "shape must be a positive whole number"),
         (changed(shape=[3]), "not those of its configuration"),

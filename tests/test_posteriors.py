@@ -22,7 +22,8 @@ from flowlab.errors import ConfigError, NonFiniteError
 from flowlab.experiment import train
 from flowlab.flows import FLOWS, Flow, build_flow
 from flowlab.rng import generator
-from flowlab.runs.results import collect, rank
+from flowlab.runs.reading import collect
+from flowlab.runs.results import rank
 from flowlab.runs.summary import summary
 from flowlab.targets import build_target
 from flowlab.training.diagnosis import diagnose

@@ -23,13 +23,14 @@ from tensorboard.plugins.hparams import metadata
 from flowlab import export
 from flowlab.commands.report import report
 from flowlab.commands.sweep import finish_sweep
-from flowlab.commands.tables import to_markdown
+from flowlab.commands.tables import order, to_markdown
 from flowlab.errors import SweepError
 from flowlab.experiment import train
 from flowlab.flows import Flow, build_flow
 from flowlab.plots import sweep as sweep_plots
 from flowlab.plots.overview import overview
-from flowlab.runs.results import Ranking, across, collect, rank, varied
+from flowlab.runs.reading import collect
+from flowlab.runs.results import Ranking, rank, shared, varied
 from flowlab.runs.settings import settings_of, trial_id
 from flowlab.targets import TARGETS
 
@@ -586,7 +587,7 @@ def test_the_overview_shows_cells_by_data_sets(families: Path) -> None:
         torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
     export.save(flow, families / "planar-checkerboard0" / "flow.safetensors")
     rankings = rank(collect([families])[0])
-    ((name, figure),) = overview(across(rankings), rankings)
+    ((name, figure),) = overview(order(rankings), shared(rankings))
     assert name in sweep_plots.NAMES
     rows = np.reshape(figure.axes, (4, 2))
     assert [ax.get_ylabel() for ax in rows[:, 0]] == ["truth", "planar", "coupling", "spline"]
@@ -618,7 +619,7 @@ def test_the_overview_of_one_flow_has_the_data_sets_in_lines(tmp_path: Path) -> 
     for name in names:
         fabricate(tmp_path / name, f"data.target={name}")
     rankings = rank(collect([tmp_path])[0])
-    ((_, figure),) = overview(across(rankings), rankings)
+    ((_, figure),) = overview(order(rankings), shared(rankings))
     rows = np.reshape(figure.axes, (4, 8))
     assert [ax.get_ylabel() for ax in rows[:, 0]] == ["truth", "learned"] * 2
     titles = [ax.get_title() for row in rows[::2] for ax in row]
@@ -634,12 +635,12 @@ def test_the_overview_is_of_planes(tmp_path: Path) -> None:
         family(tmp_path, flow, "bimodal", [1.0])
         family(tmp_path, flow, "far/5", [1.0], dim=5)
     rankings = rank(collect([tmp_path])[0])
-    assert across(rankings)
-    assert not list(overview(across(rankings), rankings))
+    assert order(rankings)
+    assert not list(overview(order(rankings), shared(rankings)))
     for flow in ("coupling", "planar"):
         family(tmp_path, flow, "mine", [1.0], test_kl=None)
     rankings = rank(collect([tmp_path])[0])
-    ((_, figure),) = overview(across(rankings), rankings)
+    ((_, figure),) = overview(order(rankings), shared(rankings))
     titles = [ax.get_title() for ax in np.reshape(figure.axes, (3, 2))[:2].flat]
     assert titles == ["bimodal", "mine", "KL 0.100", "NLL 1.000"]
 
@@ -661,7 +662,7 @@ def test_words_of_a_formula_are_only_words(others: tuple[str, ...], tmp_path: Pa
         for _, figure in sweep_plots.figures(ranking):
             figure.draw_without_rendering()
     rows = markdown(tmp_path).partition("\n\n")[2].splitlines()[:5]
-    assert {line.count("|") for line in rows} == {11 + len(others)}
+    assert {line.count("|") for line in rows} == {12 + len(others)}
 
 
 def test_a_terminal_without_plus_minus_gets_something_like_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from flowlab import signals
 from flowlab.commands.extensions import import_named
 from flowlab.errors import ConfigError
 
-USAGE = """usage: python -m flowlab report FOLDER ...
+USAGE = """usage: python -m flowlab report FOLDER ... [-o FOLDER]   (or of two runs: report A B)
        python -m flowlab sample RUN -n 10000 [-o samples.csv] [--seed 0] [--given c=1.5] ...
        python -m flowlab score RUN new.csv [-o scores.parquet] ..."""
 

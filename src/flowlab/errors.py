@@ -51,3 +51,19 @@ class SweepError(FlowlabError):
     """A sweep of which some runs failed."""
 
     exit_code = 1
+
+
+def printable(text: object) -> str:
+    """Text without the signs that a terminal would obey, or cannot show."""
+    return "".join(sign if sign.isprintable() else " " for sign in str(text))
+
+
+def one_line(text: object, most: int | None = None) -> str:
+    r"""Text as one line of printable signs, cut after so many.
+
+    >>> one_line("a\n\x1b[2Jb"), one_line("abcdefg", 5)
+    ('a [2Jb', 'abcd…')
+    """
+    said = str(text) if most is None else str(text)[: 10 * most]
+    line = " ".join(printable(said).split())
+    return line if most is None or len(line) <= most else line[: most - 1] + "…"

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from flowlab import export, processes
 from flowlab.callbacks.picture import Picture
@@ -18,6 +19,7 @@ from flowlab.flows import Autoencoder, Flow
 from flowlab.logger import RunLogger
 from flowlab.parts import check_parts, import_extensions
 from flowlab.rng import drawing
+from flowlab.runs import likelihoods
 from flowlab.runs.life import Metrics, Run, open_run
 from flowlab.runs.resume import check_facts, check_resume, identity, run_config
 from flowlab.runs.settings import hparams
@@ -26,7 +28,7 @@ from flowlab.training.data import DataModule
 from flowlab.training.description import describe
 from flowlab.training.module import Training
 from flowlab.training.objectives import Objective
-from flowlab.training.objectives.objective import summarized
+from flowlab.training.objectives.objective import PER_POINT, summarized
 
 TITLES = {
     "test/nll": "test NLL",
@@ -80,9 +82,10 @@ def train_checked(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Met
             figures = [
                 objective.test(flow, data.dequantized(i), seeds[i]) for i, flow in enumerate(flows)
             ]
+            log_probs = [found.pop(PER_POINT, None) for found in figures]
             best = min(range(len(seeds)), key=lambda i: figures[i][module.names[1]])
             run.metrics.update(best_epoch=best_epochs[best], **summarized(figures, best))
-            _save(flows[best], data.of(best), run)
+            _save(flows[best], data.of(best), log_probs[best], run)
             _show_the_end(trainer, flows[best], data.of(best), figures[best])
             result = {name: run.metrics[name] for name in TITLES if name in run.metrics}
             result |= {f"{name}_best": run.metrics[name] for name in module.names}
@@ -125,7 +128,10 @@ def _initial_flow(cfg: DictConfig, objective: Objective[Any], data: Data, seed: 
     return flow
 
 
-def _save(flow: Flow | Autoencoder, data: Data, run: Run) -> None:
+def _save(flow: Flow | Autoencoder, data: Data, log_prob: Tensor | None, run: Run) -> None:
+    """Write the best flow, and its log-densities of the test points where it has some."""
+    if log_prob is not None:
+        run.metrics.update(likelihoods.keep(run.folder, log_prob, data.test))
     schema = describe(flow, data) if isinstance(flow, Flow) else None
     export.save(flow, run.folder / "flow.safetensors", schema)
     run.metrics["sha256"] = export.digest(flow.config, flow.state_dict())

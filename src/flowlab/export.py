@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from flowlab.errors import ModelFileError
+from flowlab.errors import ModelFileError, one_line
 from flowlab.files import write_whole
 from flowlab.flows import FLOWS, Autoencoder, Flow, build
 from flowlab.schema import Schema
@@ -20,7 +20,9 @@ from flowlab.schema import Schema
 FORMAT = 2
 KEYS = {"format", "flow", "columns", "sha256", "columns_sha256"}
 MAX_SIZE = 2**20  # of any option that is a whole number: dimensions, units
-MAX_LAYERS = 2**12  # of a flow, for each takes its time to build
+MAX_LAYERS = 2**12  # of a flow in all, for each takes its time to build, and each step to go
+LAYERS = ("num_flows", "num_hidden_layers", "num_levels", "num_reflections", "num_steps")
+MOST_SAID = 400  # signs of why a file is refused
 DTYPES = {"F32": torch.float32, "F64": torch.float64}
 
 
@@ -95,10 +97,11 @@ def load_with_schema(path: str | Path) -> tuple[Flow | Autoencoder, Schema | Non
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ValueError("weights that are not finite")
     except (SafetensorError, ValueError, TypeError, RuntimeError, OverflowError) as error:
-        message = f"{path}: not a flow that flowlab can load: {error}"
+        reason = one_line(error, MOST_SAID)
+        message = f"{one_line(path)}: not a flow that flowlab can load: {reason}"
         best = path.parent / "checkpoints" / "best.ckpt"
         if best.is_file():
-            message += f"; ckpt_path={path.parent} writes it anew from {best.parent}"
+            message += one_line(f"; ckpt_path={path.parent} writes it anew from {best.parent}")
         raise ModelFileError(message) from error
     with torch.random.fork_rng(devices=[]):
         flow = build(config).to(dtype)
@@ -126,12 +129,15 @@ def _content(metadata: dict[str, str] | None) -> dict[str, Any]:
         raise ValueError("keys beside the shape and the posterior of an autoencoder")
     for key, value in (*content["flow"].items(), *_flow_of(content["flow"]).items()):
         for number in value if isinstance(value, list) else [value]:
-            most = MAX_LAYERS if key == "num_flows" else MAX_SIZE
-            if isinstance(number, int) and abs(number) > most:
-                raise ValueError(f"{key}={value} is more than flowlab builds, {most}")
+            if isinstance(number, int) and abs(number) > MAX_SIZE:
+                raise ValueError(f"{key}={value} is more than flowlab builds, {MAX_SIZE}")
         sizes = value if isinstance(value, list) else []
         if all(type(size) is int for size in sizes) and math.prod(sizes) > MAX_SIZE:
             raise ValueError(f"{key}={value} is of more numbers than flowlab builds, {MAX_SIZE}")
+    counts = {k: v for k, v in _flow_of(content["flow"]).items() if k in LAYERS and v}
+    if all(type(v) is int for v in counts.values()) and math.prod(counts.values()) > MAX_LAYERS:
+        said = ", ".join(f"{key}={value}" for key, value in counts.items())
+        raise ValueError(f"{said}: more layers than flowlab builds, {MAX_LAYERS}")
     return content
 
 
@@ -163,7 +169,7 @@ def _check_module(module: Any, name: Any) -> None:
     recipe = FLOWS.get(name) if isinstance(name, str) else None
     if recipe is None or recipe.__module__.partition(".")[0] == "flowlab":
         raise ValueError(
-            f"its flow {str(name)[:100]!r} is none of flowlab's but of {module}; if you trust that "
+            f"its flow {str(name)[:60]!r} is none of flowlab's but of {module}; if you trust that "
             f"module import it first, from a shell by the word extensions=[{module}]"
         )
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,22 @@ def whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """The content of a regular file of at most so many bytes, as of a stranger's.
+
+    Raises OSError if there is none, or it is something else; nothing waits, as a pipe would.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(f"{path.name}: not a file of bytes")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(f"{path.name}: {found.st_size} bytes, more than the {most} that are read")
+    return content
 
 
 def digest(paths: Sequence[Path]) -> str:

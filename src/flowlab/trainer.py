@@ -71,7 +71,7 @@ def fit(trainer: pl.Trainer, module: Training, run: Run) -> list[int]:
     finally:
         if ended or module.has_started or run.resume is None:
             run.metrics["epochs"] = trainer.current_epoch
-    run.metrics["seconds"] = module.seconds
+    run.metrics.update(seconds=module.seconds, steps=module.step)
     if not module.is_patient and trainer.current_epoch < cast(int, trainer.max_epochs):
         run.metrics["stopped_early"] = True
     module.to(trainer.strategy.root_device).eval()  # Lightning takes it from both

@@ -14,31 +14,51 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from flowlab.commands.tables import to_markdown
-from flowlab.commands.terminal import print_anywhere
-from flowlab.errors import ConfigError
+from flowlab.commands.forms import render
+from flowlab.commands.pair import against
+from flowlab.commands.tables import first_table, order, to_markdown
+from flowlab.commands.terminal import one_line_errors
+from flowlab.commands.using import Parser
+from flowlab.errors import ConfigError, OutputError, printable
 from flowlab.files import write_whole
 from flowlab.plots import sweep as sweep_plots
 from flowlab.plots.overview import overview
-from flowlab.runs.results import Ranking, Run, across, collect, rank, varied
+from flowlab.runs.reading import collect, is_run
+from flowlab.runs.results import Ranking, Run, rank, shared, varied
 from flowlab.runs.settings import trial_id
+
+HELP = """Compare the runs in folders: a table with error bars, in results.md, table.csv and
+table.tex, each run in results.csv, and pictures, all in the first folder or in that of -o.
+
+Two runs, A and B, are compared on their test points; nothing is written then without -o.
+"""
 
 
 def report(folders: Sequence[Path], output: Path) -> int:
-    """Write results.csv, results.md and pictures into `output`, and print the table.
+    """Print the table of all runs in folders; write it and pictures into `output`.
 
-    Returns how many runs failed or have not ended. Folders that hold no run are named and left out.
-    Raises ConfigError if there is no run at all.
+    There are results.csv, results.md, and the first table of these in table.csv and table.tex.
+    Into a folder that it may not write to it writes nothing, and says so. Returns how many runs
+    failed or have not ended. Folders that hold no run are named and left out. Raises ConfigError if
+    there is no run at all, and OutputError for a folder of pictures that is somewhere else.
     """
     runs, left_out = collect(folders)
     if not runs:
-        raise ConfigError(f"{', '.join(map(str, folders))}: no runs there (no .hydra/config.yaml)")
+        reasons = "".join(f"; {line}" for line in left_out[:3]) or " (no .hydra/config.yaml)"
+        raise ConfigError(f"{', '.join(map(str, folders))}: no runs there{reasons}")
     rankings = rank(runs)
     text = to_markdown(runs, rankings, left_out, output)
+    _print(text)
+    if not os.access(output, os.W_OK):
+        _print(f"\nnothing was written: {output} is not yours to write to; -o FOLDER says where\n")
+        return sum(not run.completed for run in runs)
+    if (output / "plots").is_symlink():
+        raise OutputError(f"{output / 'plots'}: a link to somewhere else; -o FOLDER says where")
     write_whole(output / "results.csv", to_csv(runs).encode(errors="replace"))
     write_whole(output / "results.md", text.encode(errors="replace"))
-    _print(text)
-    if rankings:
+    if table := first_table(rankings, output):
+        for form in ("csv", "tex"):
+            write_whole(output / f"table.{form}", render(table, form).encode(errors="replace"))
         draw(rankings, output)
         logdir = shlex.quote(str(output))
         _print(
@@ -51,7 +71,7 @@ def report(folders: Sequence[Path], output: Path) -> int:
 
 def _print(text: str) -> None:
     try:
-        print(text, end="", flush=True)
+        print("\n".join(map(printable, text.split("\n"))), end="", flush=True)
     except BrokenPipeError:  # nobody reads on, but pictures and an exit code are still wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -85,7 +105,7 @@ def draw(rankings: Sequence[Ranking], output: Path) -> None:
     plots = output / "plots"
     plots.mkdir(exist_ok=True)
     before = [plots.glob(f"{name}{end}.png") for name in sweep_plots.NAMES for end in ("", "-*")]
-    figures = [*overview(across(rankings), rankings)]
+    figures = [*overview(order(rankings), shared(rankings))]
     figures += [figure for ranking in rankings for figure in sweep_plots.figures(ranking)]
     for path in itertools.chain(output.glob("events.out.tfevents.*.sweep"), *before):
         path.unlink()
@@ -99,12 +119,24 @@ def draw(rankings: Sequence[Ranking], output: Path) -> None:
 
 
 def main(words: Sequence[str]) -> None:
-    """Python -m flowlab report FOLDER ...: report on the runs in folders, into the first."""
-    folders = [Path(word) for word in words]
-    if not folders or not all(folder.is_dir() for folder in folders):
-        sys.exit("usage: python -m flowlab report FOLDER ...   (folders that hold runs)")
-    print_anywhere()
-    try:
-        report(folders, folders[0])
-    except (ConfigError, OSError) as error:
-        sys.exit(f"error: {error}")
+    """Python -m flowlab report FOLDER ... [-o FOLDER], or of two runs: report A B."""
+    with one_line_errors():
+        parser = Parser("report", HELP)
+        parser.add_argument("folders", metavar="FOLDER", nargs="+", type=Path)
+        parser.add_argument("-o", dest="output", metavar="FOLDER", type=Path)
+        args = parser.parse_args(words)
+        folders, output = args.folders, args.output
+        for folder in folders:
+            if not folder.is_dir():
+                raise ConfigError(f"{folder}: no such folder; expected folders that hold runs")
+        if len(folders) == 2 and all(map(is_run, folders)) and output is None:
+            _print(against(folders))
+            return
+        try:
+            if output is not None:
+                output.mkdir(parents=True, exist_ok=True)
+            report(folders, output or folders[0])
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"{output or folders[0]}: cannot be written to ({error})") from error

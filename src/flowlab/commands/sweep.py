@@ -31,7 +31,14 @@ from flowlab.runs.directory import EVENT_FILES, holds_run, listed, lock, strange
 
 MAX_NAME = 100
 # what a sweep leaves in its folder beside its cells
-SWEEP_FILES: tuple[str, ...] = ("multirun.yaml", "results.*", "plots", EVENT_FILES, "*.log")
+SWEEP_FILES: tuple[str, ...] = (
+    "multirun.yaml",
+    "results.*",
+    "table.*",
+    "plots",
+    EVENT_FILES,
+    "*.log",
+)
 SWEEP_FILES += ("study.db*", ".submitit", "optimization_results.yaml", ".*.part")
 
 

@@ -1,21 +1,27 @@
-"""The tables of a report, in Markdown: cells with error bars, and how they compare."""
+"""The tables of a report: cells with error bars, how they compare, and what papers say beside."""
 
-import itertools
 import math
 import os
-import re
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
+from flowlab.commands.forms import Figure, Table, braces, markdown, render
+from flowlab.runs.comparing import (
+    FEW,
+    OVER_BOTH,
+    OVER_POINTS,
+    PAIRED,
+    WELCH,
+    Standing,
+    compare,
+    standing,
+)
 from flowlab.runs.figures import TESTS
-from flowlab.runs.results import Cell, Ranking, Run, across
+from flowlab.runs.published import BY, NAME, published
+from flowlab.runs.results import Cell, Ranking, Run, shared
 from flowlab.runs.settings import rounded, trial_id
-
-PAIRED, WELCH = "paired t-test over the seeds", "Welch's t-test"
 
 
 def to_markdown(
@@ -28,62 +34,102 @@ def to_markdown(
     return "\n".join(_lines(runs, rankings, left_out, output)).rstrip() + "\n"
 
 
+def first_table(rankings: Sequence[Ranking], output: Path) -> Table | None:
+    """The table that says it all: that of several data sets, or else the first's."""
+    together = shared(rankings)
+    if together and together[0].axes:
+        return _overview(together, standing(together))
+    return _cells(rankings[0], output)[0] if rankings else None
+
+
+def order(rankings: Sequence[Ranking]) -> list[tuple[str, ...]]:
+    """The cells of data sets with the same axes, the lowest mean rank first."""
+    return _order(shared(rankings)) if shared(rankings) else []
+
+
+def _order(together: Sequence[Ranking]) -> list[tuple[str, ...]]:
+    ranks = standing(together).ranks if together[0].axes else {}
+    return sorted(ranks, key=lambda v: (ranks[v], sum(r.find(v) is None for r in together)))
+
+
 def _lines(
     runs: Sequence[Run], rankings: Sequence[Ranking], left_out: Sequence[str], output: Path
 ) -> Iterator[str]:
-    if cells := across(rankings):
-        yield from (*_table([*_overview(cells, rankings)]), "", *_overview_legend(rankings), "")
+    together = shared(rankings)
+    if together and together[0].axes:
+        where = standing(together)
+        yield from (render(_overview(together, where), "md"), *_overview_legend(together, where))
+        others = [ranking.data for ranking in rankings if ranking not in together]
+        if others:
+            yield f"Not in it, for other keys differ there: {', '.join(others)}."
+        yield ""
     for ranking in rankings:
         if ranking.data:
             yield from (f"### {' '.join(ranking.data.split())}", "")
-        rows, tests = _rows(ranking, output)
-        yield from (*_table(rows), "", *_legend(ranking, tests), "")
+        table, tests = _cells(ranking, output)
+        yield from (render(table, "md"), *_legend(ranking, tests), "")
     failures = [run for run in runs if not run.completed]
     if failures:
-        rows = [["failed", "status", "reason"]]
+        rows = []
         for run in failures:
             folder = os.path.relpath(run.folder, output)
             rows.append([folder, run.metrics["status"], str(run.metrics.get("error", ""))])
-        yield from (*_table(rows), "")
+        yield from (*markdown(["failed", "status", "reason"], rows), "")
     yield from (f"left out: {line}" for line in left_out)
 
 
-def _overview(cells: Sequence[tuple[str, ...]], rankings: Sequence[Ranking]) -> Iterator[list[str]]:
-    """The rows of a table of cells by data sets, its head first."""
-    names = (f"{ranking.data} {ranking.measure}" for ranking in rankings)
-    yield [*rankings[0].axes, *names, "params", "seconds"]
-    marks = [_marks(ranking)[0] for ranking in rankings]
-    for values in cells:
+def _overview(rankings: Sequence[Ranking], where: Standing) -> Table:
+    """A table of cells by data sets, and below them what papers say of these."""
+    names = [f"{ranking.data} {ranking.measure}" for ranking in rankings]
+    axes, marks = rankings[0].axes, [_marks(ranking)[0] for ranking in rankings]
+    rows: list[list[str | Figure]] = []
+    for values in _order(rankings):
         found = [ranking.find(values) for ranking in rankings]
         figures = [
-            f"{_figure(cell, ranking.measure)} {marked[ranking.cells.index(cell)]}" if cell else "-"
+            _figure(cell, ranking.measure, marked[ranking.cells.index(cell)]) if cell else "-"
             for cell, ranking, marked in zip(found, rankings, marks, strict=True)
         ]
-        params, seconds = (
-            np.mean([cell.mean(size) for cell in found if cell]) for size in ("params", "seconds")
-        )
-        yield [*map(rounded, values), *figures, f"{params:.0f}", f"{seconds:.1f}"]
+        known = [cell for cell in found if cell]
+        rank = f"{where.ranks[values]:.2f}"
+        rows.append([*map(rounded, values), *figures, rank, *_sizes(known)])
+    papers = [published(_published(ranking)) for ranking in rankings]
+    below: list[list[str | Figure]] = []
+    for flow in dict.fromkeys(flow for nlls in papers for flow in nlls):
+        figures = [Figure(nlls[flow]) if flow in nlls else "-" for nlls in papers]
+        below.append([flow, *[""] * (len(axes) - 1), *figures, *[""] * 4])
+    head = [*axes, *names, "mean rank", "params", "seconds", "ms a step"]
+    return Table(head, rows, below, frozenset(names))
 
 
-def _rows(ranking: Ranking, output: Path) -> tuple[list[list[str]], set[str]]:
-    """The rows of a table, its head first, and the tests that its marks are from."""
+def _sizes(cells: Sequence[Cell]) -> list[str]:
+    """Parameters, seconds and milliseconds of a step, means over data sets."""
+    params, seconds = (
+        np.mean([cell.mean(size) for cell in cells]) for size in ("params", "seconds")
+    )
+    step = float(np.mean([cell.step_ms() for cell in cells]))
+    return [f"{params:.0f}", f"{seconds:.1f}", "" if math.isnan(step) else f"{step:.2f}"]
+
+
+def _published(ranking: Ranking) -> str:
+    """The name under which papers have a ranking's data set; nothing for another."""
+    names = {str(run.metrics.get(NAME, "")) for cell in ranking.cells for run in cell.runs}
+    return names.pop() if len(names) == 1 and ranking.measure == "test/nll" else ""
+
+
+def _cells(ranking: Ranking, output: Path) -> tuple[Table, set[str]]:
+    """The table of one data set, and the tests that its marks are from."""
     known = [test for test in TESTS if any(cell.has(test) for cell in ranking.cells)]
     measures = [ranking.rank, *known]
-    rows = [["", *ranking.axes, "seeds", *measures, "params", "seconds", "id", "runs"]]
     marks, tests = _marks(ranking)
+    rows: list[list[str | Figure]] = []
     for mark, cell in zip(marks, ranking.cells, strict=True):
         figures = [_figure(cell, measure) if cell.has(measure) else "" for measure in measures]
-        sizes = [f"{cell.mean('params'):.0f}", f"{cell.mean('seconds'):.1f}"]
         folders = [os.path.relpath(run.folder, output) for run in cell.runs]
-        row = [
-            mark,
-            *map(rounded, cell.values),
-            str(len(cell.by_seed(ranking.rank))),
-            *figures,
-            *sizes,
-        ]
-        rows.append([*row, trial_id(cell.runs[0].settings), braces(folders)])
-    return rows, tests
+        row = [mark, *map(rounded, cell.values), str(len(cell.by_seed(ranking.rank)))]
+        runs = [trial_id(cell.runs[0].settings), braces(folders)]
+        rows.append([*row, *figures, *_sizes([cell]), *runs])
+    head = ["", *ranking.axes, "seeds", *measures, "params", "seconds", "ms a step", "id", "runs"]
+    return Table(head, rows, [], frozenset(measures)), tests
 
 
 def _marks(ranking: Ranking) -> tuple[list[str], set[str]]:
@@ -98,22 +144,38 @@ def _marks(ranking: Ranking) -> tuple[list[str], set[str]]:
     return marks, tests
 
 
-def _figure(cell: Cell, measure: str) -> str:
-    return f"{cell.mean(measure):.4f} ± {cell.error(measure):.4f}".removesuffix(" ± nan")
+def _figure(cell: Cell, measure: str, mark: str = "") -> Figure:
+    return Figure(cell.mean(measure), cell.error(measure), mark)
 
 
 def _legend(ranking: Ranking, tests: set[str]) -> Iterator[str]:
     told = f"ranked by {ranking.rank}; runs are folders beside this table."
     yield f"Nats, {_error([ranking])}; {told}"
     if tests:
-        named = f"{PAIRED} where they agree, else {WELCH}" if len(tests) > 1 else tests.pop()
-        yield f"= {ranking.measure} not significantly worse than the best's: {named},"
+        yield f"= {ranking.measure} not significantly worse than the best's: {_named(tests)},"
         yield "two-sided, p > 0.05, uncorrected; blank where it is, or cannot be told."
+    if figures := published(name := _published(ranking)):
+        by = ranking.cells[0].runs[0].metrics.get(BY, "name")
+        said = ", ".join(f"{flow} {nll:.2f}" for flow, nll in figures.items())
+        yield f"Published test/nll of {name}, recognised by its {by}: {said}."
 
 
-def _overview_legend(rankings: Sequence[Ranking]) -> Iterator[str]:
-    yield f"Nats, {_error(rankings)}; rows by their mean rank, which is by {rankings[0].rank}."
-    yield "best and = are those of the tables below; params and seconds are means of a row."
+def _named(tests: set[str]) -> str:
+    """Tests in words, of several those first that need the most in common."""
+    return ", else ".join(test for test in (OVER_BOTH, PAIRED, WELCH, OVER_POINTS) if test in tests)
+
+
+def _overview_legend(rankings: Sequence[Ranking], where: Standing) -> Iterator[str]:
+    yield f"Nats, {_error(rankings)}; rows by their mean rank, where a missing cell is the last."
+    yield f"best: by {rankings[0].rank}; =: not significantly worse, as in the tables below;"
+    yield "params, seconds and ms a step are means of a row, of a step that trains all replicates."
+    if not math.isnan(where.critical):
+        alike = f"Friedman's test that all flows rank alike: p = {where.p:.2g}"
+        yield f"{alike}; mean ranks are told apart from {where.critical:.2f} on (Nemenyi, 5 %)."
+        if len(rankings) < FEW:
+            yield f"{len(rankings)} data sets are few for either: differences may well be missed."
+    else:
+        yield "Two rows are too few for a test of ranks."
 
 
 def _error(rankings: Sequence[Ranking]) -> str:
@@ -121,63 +183,3 @@ def _error(rankings: Sequence[Ranking]) -> str:
         len(cell.by_seed(ranking.rank)) > 1 for ranking in rankings for cell in ranking.cells
     )
     return "mean ± standard error over the seeds" if several else "one seed each, no error known"
-
-
-def braces(names: Sequence[str]) -> str:
-    """Names in a short form that a shell expands.
-
-    >>> braces(["lr=1,seed=0", "lr=1,seed=1"]), braces([f"s{i}/a" for i in range(12)]), braces("a")
-    ('lr=1,seed={0,1}', 's{0..11}/a', 'a')
-    >>> braces([f"{'x' * 91}-{digest}" for digest in ("0f52d5d8", "1d55cde4")])
-    '*-{0f52d5d8,1d55cde4}'
-    """
-    if max(map(len, names)) > 60:  # the digests that end long names of cells tell them apart
-        names = [re.sub(r"[^/]+(?=-[0-9a-f]{8}$)", "*", name) for name in names]
-    if len(names) == 1:
-        return names[0]
-    parts = [re.split(r"(\d+|\W)", name) for name in names]
-    left = _common(parts)
-    right = _common([part[left:][::-1] for part in parts])
-    middles = ["".join(part[left : len(part) - right]) for part in parts]
-    if all(re.fullmatch("0|[1-9][0-9]*", middle) for middle in middles):
-        numbers = sorted(map(int, middles))
-        middles = list(map(str, numbers))
-        if len(numbers) > 3 and numbers == list(range(numbers[0], numbers[-1] + 1)):
-            middles = [f"{numbers[0]}..{numbers[-1]}"]
-    tail = "".join(parts[0][len(parts[0]) - right :])
-    return f"{''.join(parts[0][:left])}{{{','.join(middles)}}}{tail}"
-
-
-def _common(parts: Sequence[Sequence[str]]) -> int:
-    """How many of their first elements all have in common."""
-    alike = (len(set(elements)) == 1 for elements in zip(*parts, strict=False))
-    return len(list(itertools.takewhile(bool, alike)))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    rows = [[" ".join(cell.split()).replace("|", "/") for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for i, row in enumerate(rows):
-        line = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield f"| {' | '.join(line)} |"
-        if i == 0:
-            yield f"| {' | '.join('-' * width for width in widths)} |"
-
-
-def compare(best: Cell, other: Cell, measure: str) -> tuple[float, str]:
-    """Two-sided p-value for equal means, and the test: paired where both have the same seeds.
-
-    Cells that share a seed share points, initialisation and order, so that their difference is
-    known better than either. nan unless both have two seeds.
-    """
-    first, second = best.by_seed(measure), other.by_seed(measure)
-    if min(len(first), len(second)) < 2:
-        return math.nan, ""
-    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
-        if first.keys() == second.keys():
-            pairs = [(first[seed], second[seed]) for seed in first]
-            p, test = stats.ttest_rel(*zip(*pairs, strict=True)).pvalue, PAIRED
-        else:
-            samples = list(first.values()), list(second.values())
-            p, test = stats.ttest_ind(*samples, equal_var=False).pvalue, WELCH
-    return 1.0 if math.isnan(p) else float(p), test  # nan where there is no difference at all

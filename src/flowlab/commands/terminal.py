@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from flowlab.errors import ConfigError, Finished, FlowlabError, OutputError
+from flowlab.errors import ConfigError, Finished, FlowlabError, OutputError, one_line
 
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")  # as the user has it
 
@@ -52,14 +52,13 @@ def tell(error: Exception) -> int:
     line = str(error)
     if not isinstance(error, FlowlabError):
         line = bug(error, logged(error) or "that HYDRA_FULL_ERROR=1 shows")
-    line = "".join(sign if sign.isprintable() else " " for sign in line)
-    print("error:", " ".join(line.split()), file=sys.stderr)
+    print("error:", one_line(line), file=sys.stderr)
     return code
 
 
 def bug(error: Exception, where: str) -> str:
     """What is said of an error that nobody has thought of."""
-    said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    said = one_line(f"{type(error).__name__}: {error}", 300)
     return f"{said}; a bug: please report it, with the traceback {where}"
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from flowlab.schema import Schema
 
 
-class Arguments(argparse.ArgumentParser):
-    """The words of a command that uses a RUN and may write to a file; a mistake is one line."""
+class Parser(argparse.ArgumentParser):
+    """The words of a command; a mistake in them is one line."""
 
     def __init__(self, command: str, description: str):
         super().__init__(
@@ -26,6 +26,16 @@ class Arguments(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+class Arguments(Parser):
+    """The words of a command that uses a RUN and may write to a file."""
+
+    def __init__(self, command: str, description: str):
+        super().__init__(command, description)
         self.add_argument(
             "run", metavar="RUN", help="a run directory, a flow.safetensors, or latest"
         )
@@ -37,9 +47,6 @@ class Arguments(argparse.ArgumentParser):
             help="a .csv, .tsv, .parquet or .npy to write, whole or not at all; it replaces what "
             "was there (standard output, as CSV)",
         )
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see {self.prog} --help")
 
     def of(self, words: Sequence[str]) -> argparse.Namespace:
         """What the words say, once FILE can be written to."""

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from flowlab.plots.style import COLORMAP, Array, plain
 from flowlab.plots.sweep import MULTIPLES, exported
-from flowlab.plots.sweep_axes import empty_figure, extent_of
+from flowlab.plots.sweep_axes import empty_figure, extent_of, on_grid, truth_of
 from flowlab.runs.figures import TESTS
 from flowlab.runs.settings import rounded
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 PIXELS = 100  # along a side of a panel
 SIDE = 1.6  # inches
-ACROSS = 8  # data sets beside each other; those after them are below
+MOST = 32  # data sets
+ACROSS = 8  # of them beside each other; those after them are below
 
 
 class Panel(NamedTuple):
@@ -52,7 +53,7 @@ def overview(
     """
     alone = not any(ranking.axes for ranking in rankings)
     shown = [()] if alone else order[:MULTIPLES]
-    columns = [c for ranking in rankings if (c := _column(shown, ranking)) is not None]
+    columns = [c for r in rankings[:MOST] if (c := _column(shown, r)) is not None]
     if shown and len(columns) > 1:
         labels = [_label(rankings[0].axes, values) or "learned" for values in shown]
         figure = _multiples(columns, labels)
@@ -67,36 +68,28 @@ def _column(order: Sequence[tuple[str, ...]], ranking: Ranking) -> Column | None
     """What the cells learned of a data set; None unless it is in the plane, without context."""
     import torch
 
-    from flowlab.export import load
-    from flowlab.targets import TARGETS
+    from flowlab.runs.reading import flow_of
 
     found = [ranking.find(values) for values in order]
-    flows = [cell and load(cell.runs[0].folder) for cell in found]
+    flows = [cell and flow_of(cell.runs[0].folder) for cell in found]
     known = [flow for flow in flows if flow]
     if not known or any(flow.shape != (2,) or flow.context for flow in known):
         return None
-    name = ranking.cells[0].runs[0].value("data.target")
-    target = TARGETS[name]() if name in TARGETS else None
-    extent = extent_of(name, known[0])
+    target = truth_of(ranking.cells[0].runs[0])
+    extent = extent_of(target, known[0])
     middles = extent * ((2 * torch.arange(PIXELS) + 1) / PIXELS - 1)
     points = torch.cartesian_prod(middles, middles)
-
-    def on_grid(log_prob: torch.Tensor) -> Array:
-        density: Array = log_prob.exp().reshape(PIXELS, PIXELS).T.cpu().numpy()
-        return density
-
     panels = []
     for cell, flow in zip(found, flows, strict=True):
         if cell and flow:
-            with torch.no_grad():
-                density = on_grid(flow.log_prob(points.to(flow.base.loc)))
+            density = on_grid(flow.log_prob, points.to(flow.base.loc))
             _, value = exported(cell, ranking.measure)
             title = f"{TESTS[ranking.measure]} {value:.3f}"
             best = cell is ranking.cells[0] and len(order) > 1
             panels.append(Panel(density, title, best))
         else:
             panels.append(Panel(None))
-    truth = Panel(on_grid(target.log_prob(points)) if target else None)
+    truth = Panel(on_grid(target.log_prob, points) if target else None)
     return Column(ranking.data, extent, truth, panels)
 
 

@@ -14,7 +14,15 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from flowlab.plots.style import BLUE, COLORMAP, ORANGE, RED, plain
-from flowlab.plots.sweep_axes import empty_figure, extent_of, ordered, positions, scale
+from flowlab.plots.sweep_axes import (
+    empty_figure,
+    extent_of,
+    on_grid,
+    ordered,
+    positions,
+    scale,
+    truth_of,
+)
 from flowlab.runs.figures import TESTS
 from flowlab.runs.settings import rounded
 
@@ -119,8 +127,8 @@ def curve(ranking: Ranking) -> Figure:
 
 
 def scatter(ranking: Ranking) -> Figure:
-    """Every cell against each axis; the best is marked."""
-    cells, axes = ranking.cells, ranking.axes
+    """Every cell against each of the first axes; the best is marked."""
+    cells, axes = ranking.cells, ranking.axes[:MULTIPLES]
     figure = empty_figure(1 + 3.5 * len(axes), 4)
     panels = figure.subplots(1, len(axes), sharey=True)
     y = [cell.mean(ranking.measure) for cell in cells]
@@ -179,24 +187,23 @@ def densities(ranking: Ranking) -> Figure | None:
     """
     import torch
 
-    from flowlab.export import load
+    from flowlab.runs.reading import flow_of
 
     shown = ranking.cells[:MULTIPLES]
-    flows = [load(cell.runs[0].folder) for cell in shown]
-    if any(flow.shape != (2,) or flow.context for flow in flows):
+    flows = [flow_of(cell.runs[0].folder) for cell in shown]
+    if any(flow is None or flow.shape != (2,) or flow.context for flow in flows):
         return None
-    extent = extent_of(shown[0].runs[0].value("data.target"), flows[0])
+    extent = extent_of(truth_of(shown[0].runs[0]), flows[0])
     axis = torch.linspace(-extent, extent, 80)
     points = torch.cartesian_prod(axis, axis)
-    with torch.no_grad():
-        learned = [flow.log_prob(points.to(flow.base.loc)).exp() for flow in flows]
+    learned = [on_grid(flow.log_prob, points.to(flow.base.loc)) for flow in flows]
     columns = min(4, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure = empty_figure(2.6 * columns, 2.9 * rows + 0.4)
     top = MaxNLocator(12).tick_values(0, max(float(density.max()) for density in learned))
     for i, (cell, values) in enumerate(zip(shown, learned, strict=True)):
         ax = figure.add_subplot(rows, columns, i + 1)
-        ax.contourf(axis.numpy(), axis.numpy(), values.reshape(80, 80).T, top, cmap=COLORMAP)
+        ax.contourf(axis.numpy(), axis.numpy(), values, top, cmap=COLORMAP)
         name = textwrap.fill(_name(cell, ranking.axes), 38, max_lines=3, placeholder=" …")
         title = f"{name}\n{_exported(cell, ranking)}".strip()
         ax.set_title(title, fontsize=8)

@@ -4,6 +4,8 @@ import hashlib
 import io
 import math
 import os
+import pickletools
+import re
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -13,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from flowlab.errors import ConfigError, ModelFileError
+from flowlab.errors import ConfigError, ModelFileError, one_line
 from flowlab.runs.directory import RUN_FILES, listed, strangers
 
 FORMAT = 4
+MOST = 8  # times the size of its file is what a checkpoint may come to
 
 
 def checkpoint_file(ckpt_path: Any) -> Path | None:
@@ -80,8 +83,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         stat = path.stat()
         return _read_once(path, stat.st_mtime_ns, stat.st_size)
     except Exception as error:  # whatever the damage happens to trip over
-        reason = " ".join(str(error).split())[:200]
-        message = f"{path}: damaged, or no checkpoint of flowlab ({reason})"
+        reason = one_line(error, 200)
+        message = f"{one_line(path)}: damaged, or no checkpoint of flowlab ({reason})"
         for other in ("last.ckpt", "best.ckpt"):
             if other != path.name and _is_whole(path.with_name(other)):
                 message += f"; {path.with_name(other)} is whole"
@@ -100,17 +103,13 @@ def _read_once(path: Path, modified: int, size: int) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     content = path.read_bytes()
-    if hashlib.sha256(content[:-64]).hexdigest().encode() != content[-64:]:
+    if hashlib.sha256(memoryview(content)[:-64]).hexdigest().encode() != content[-64:]:
         raise ValueError("its SHA-256 does not match, or it is of version 0.1, which had none")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        entries = archive.infolist()
-    # torch unpacks a bomb, and leaves memory as it is for what passes as a folder
-    if any(entry.compress_type != zipfile.ZIP_STORED or entry.external_attr for entry in entries):
-        raise ValueError("compressed entries, or entries with attributes")
-    if len({entry.filename for entry in entries}) < len(entries):
-        raise ValueError("two entries of one name")
+    _check_archive(content)
     loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     checkpoint: dict[str, Any] = loaded
+    if _size(checkpoint, {}) > MOST * len(content):
+        raise ValueError("it unfolds to far more than the file holds")
     state, epochs = checkpoint["flowlab"], done_epochs(checkpoint)
     if state["format"] != FORMAT:
         raise ValueError(f"format {state['format']!r}; this version reads {FORMAT}")
@@ -119,6 +118,54 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError("its contents are not a checkpoint's")
     _check_finite(checkpoint)
     return checkpoint
+
+
+def _check_archive(content: bytes) -> None:
+    """Look at what torch is going to unpack, before it does: no more than the file holds.
+
+    torch unpacks a bomb, and leaves memory as it is for what passes as a folder; and a pickle can
+    make a bytearray of any length.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = archive.infolist()
+        if any(e.compress_type != zipfile.ZIP_STORED or e.external_attr for e in entries):
+            raise ValueError("compressed entries, or entries with attributes")
+        if len({entry.filename for entry in entries}) < len(entries):
+            raise ValueError("two entries of one name")
+        if sum(entry.file_size for entry in entries) > len(content):
+            raise ValueError("entries that overlap")
+        pickled = [entry for entry in entries if entry.filename.endswith(".pkl")]
+        made = [i for entry in pickled for i in pickletools.genops(archive.read(entry))]
+    for code, argument, _ in made:
+        names = code.name in ("GLOBAL", "INST", "STACK_GLOBAL")  # the last of what came before
+        if names and not _is_plain(argument):
+            raise ValueError(f"it names {argument}, which is no part of a checkpoint")
+
+
+def _is_plain(name: Any) -> bool:
+    """Whether what a pickle names, "module name", is a tensor, its storage or a dictionary."""
+    known = ("torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter")
+    return name in (*known, "collections OrderedDict") or bool(
+        re.fullmatch(r"torch \w+Storage", str(name))
+    )
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """How much a value is when all that is in it twice is written out: bytes, signs and items.
+
+    `known` has the sizes of containers by their id, for one can be in many others; of one that is
+    within itself there is none (RecursionError).
+    """
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size() + 1
+    if isinstance(value, str | bytes):
+        return len(value) + 1
+    if not isinstance(value, dict | list | tuple | set):
+        return 1
+    if id(value) not in known:
+        parts = [*value, *value.values()] if isinstance(value, dict) else list(value)
+        known[id(value)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(value)]
 
 
 def _check_finite(checkpoint: dict[str, Any]) -> None:

@@ -11,11 +11,13 @@ from flowlab.errors import ConfigError, OutputError
 
 EVENT_FILES = "events.out.tfevents.*"
 BEGUN = (".hydra", "*.log")  # what Hydra writes into a run directory before the run does
+LOG_PROBS = "test_log_prob.npy"
 RESULTS = ("metrics.json", ".metrics.json.*.part", "flow.safetensors", "checkpoints", "plots")
-RUN_FILES = (*BEGUN, *RESULTS, EVENT_FILES)
+RUN_FILES = (*BEGUN, *RESULTS, LOG_PROBS, EVENT_FILES)
 # in a run directory, what `write_whole` leaves of a run's files if the process is killed
 PART = re.compile(
-    r"(checkpoints/\.(best|last)\.ckpt|plots/\.\w+\.png|\.metrics\.json|\.flow\.safetensors)"
+    r"(checkpoints/\.(best|last)\.ckpt|plots/\.\w+\.png|\.metrics\.json|\.flow\.safetensors"
+    r"|\.test_log_prob\.npy)"
     r"\.\d+\.part"
 )
 

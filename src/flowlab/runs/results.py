@@ -1,17 +1,14 @@
-"""The results of many runs: read from their folders, compared, and folded into cells."""
+"""The results of many runs, folded into cells, and these into a ranking for each data set."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import OmegaConf
 
-from flowlab.export import load
 from flowlab.runs.figures import TESTS, rank_of
-from flowlab.runs.settings import follows, resolved, settings_of, short, text, title
+from flowlab.runs.settings import follows, resolved, short, text, title
 
 SIZES = ("num_", "batch_size", "seed")  # of data from one distribution
 CHOSEN = ("num_", "flow.", "optimizer.lr", "trainer.", "data.num_", "data.batch_size")
@@ -33,6 +30,13 @@ class Run(NamedTuple):
     def rank(self) -> str:
         """The figure by which it is ranked: its loss on the validation set."""
         return rank_of(self.metrics)
+
+    @property
+    def step_ms(self) -> float:
+        """Milliseconds of training for each step, of all replicates together; nan if unknown."""
+        steps: Any = self.metrics.get("steps")
+        known = type(steps) is int and 0 < steps < 2**63
+        return 1000 * float(self.metrics["seconds"]) / float(steps) if known else math.nan
 
     def value(self, key: str) -> str:
         """What the run had for a key, as text; `-` if it has no such key."""
@@ -73,6 +77,10 @@ class Cell(NamedTuple):
         values = list(self.by_seed(measure).values())
         return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else math.nan
 
+    def step_ms(self) -> float:
+        """Milliseconds for each step, a mean over the runs."""
+        return float(np.mean([run.step_ms for run in self.runs]))
+
     def has(self, measure: str) -> bool:
         return all(measure in run.metrics for run in self.runs)
 
@@ -102,75 +110,6 @@ class Ranking(NamedTuple):
         return next((cell for cell in self.cells if cell.values == values), None)
 
 
-def collect(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """All runs below the folders, in the order of their names, and what was left out, and why.
-
-    Of a run that went on in another folder the last one counts.
-    """
-    runs, left_out = [], []
-    for path in sorted({p for folder in folders for p in folder.rglob(".hydra/config.yaml")}):
-        folder = path.parent.parent
-        try:
-            config: Any = OmegaConf.to_container(OmegaConf.load(path))
-            metrics = _metrics(folder)
-            if metrics["status"] == "completed":
-                load(folder)  # raises where the pictures would
-            runs.append(Run(folder, int(config.get("seed", 0)), settings_of(config), metrics))
-        except Exception as error:  # whatever a stranger's folder trips over
-            left_out.append(f"{folder}: {' '.join(str(error).split())[:300]}")
-    later = _later(runs)
-    left_out += [f"{f}: went on in {run.folder}" for f, run in later.items()]
-    return [run for run in runs if run.folder not in later], left_out
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    path = folder / "metrics.json"
-    if not path.exists():
-        return {"status": "missing", "error": "no metrics.json: it did not end"}
-    metrics = dict(json.loads(path.read_bytes()))
-    if metrics["status"] == "completed":
-        tests = [test for test in TESTS if test in metrics]
-        if not tests:
-            raise ValueError(f"no figure of a test; expected one of {', '.join(TESTS)}")
-        for measure in (rank_of(metrics), *tests, "params", "seconds"):
-            replicates = metrics.get("replicates", {}).get(measure, [])
-            if not all(map(math.isfinite, [metrics[measure], *replicates])):
-                raise ValueError(f"{measure} is not finite")
-    return metrics | {"status": str(metrics["status"])}
-
-
-def _later(runs: Sequence[Run]) -> dict[Path, Run]:
-    """Folders of runs that another of the runs went on from, with that one.
-
-    A completed run stays unless the other one is completed too.
-    """
-    here, later = {run.folder.resolve(): run for run in runs}, {}
-    for run in runs:
-        passed, before = {run.folder.resolve()}, _before(run.folder)
-        while before is not None and before not in passed:
-            if before in here and (run.completed or not here[before].completed):
-                later[here[before].folder] = run
-            passed.add(before)
-            before = _before(before)
-    return later
-
-
-def _before(folder: Path) -> Path | None:
-    """The folder of the run that a run went on from: as its metrics say, or it was told to."""
-    try:
-        metrics = json.loads((folder / "metrics.json").read_bytes())
-        return Path(folder, metrics["resumed_from"]).resolve()
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    try:
-        hydra = folder / ".hydra"
-        named = OmegaConf.load(hydra / "config.yaml").ckpt_path
-        path = Path(OmegaConf.load(hydra / "hydra.yaml").hydra.runtime.cwd, named).resolve()
-    except Exception:  # no ckpt_path, or whatever a stranger's files trip over
-        return None
-    return path.parent.parent if path.suffix == ".ckpt" else path
-
-
 def varied(runs: Sequence[Run]) -> list[Axis]:
     """The settings in which runs differ, in the order of the configuration.
 
@@ -196,7 +135,7 @@ def _decided(key: str, runs: Sequence[Run]) -> bool:
     """
     choices = [f"{key.rpartition('.')[0]}._target_"]
     if key.startswith(CHOSEN):
-        choices += ["flow.name", "data.target"]
+        choices += ["flow.name", "data._target_", "data.target", "data.path"]
     made = {tuple(map(run.value, choices)) for run in runs}
     pairs = {tuple(map(run.value, [*choices, key])) for run in runs}
     return key not in choices and len(made) == len(pairs)
@@ -206,7 +145,7 @@ def rank(runs: Sequence[Run]) -> list[Ranking]:
     """One ranking for each data set with a completed run: they are not compared with each other."""
     groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
-        groups.setdefault(tuple(sorted(_distribution(run).items())), []).append(run)
+        groups.setdefault(tuple(sorted(distribution(run).items())), []).append(run)
     keys = dict.fromkeys(key for distribution in groups for key, _ in distribution)
     differing = [axis for axis in varied(runs) if axis.key in keys]
     rankings = []
@@ -224,20 +163,15 @@ def rank(runs: Sequence[Run]) -> list[Ranking]:
     return rankings
 
 
-def across(rankings: Sequence[Ranking]) -> list[tuple[str, ...]]:
-    """The cells of several data sets with the same axes, the lowest mean rank first; else none.
-
-    A cell that a data set lacks, as its runs failed, is the last there.
-    """
-    if len(rankings) < 2 or len({tuple(ranking.axes) for ranking in rankings}) > 1:
-        return []
-    orders = [[cell.values for cell in ranking.cells] for ranking in rankings]
-    cells = dict.fromkeys(values for order in orders for values in order)
-    ranks = {v: [o.index(v) if v in o else len(cells) for o in orders] for v in cells}
-    return sorted(cells, key=lambda values: sum(ranks[values])) if rankings[0].axes else []
+def shared(rankings: Sequence[Ranking]) -> list[Ranking]:
+    """The data sets that can stand in one table: most of them, and at least two, with one axes."""
+    kinds = [tuple(ranking.axes) for ranking in rankings]
+    most = max(kinds, key=kinds.count, default=())
+    chosen = [r for r, kind in zip(rankings, kinds, strict=True) if kind == most]
+    return chosen if len(chosen) > 1 else []
 
 
-def _distribution(run: Run) -> dict[str, str]:
+def distribution(run: Run) -> dict[str, str]:
     """The settings that say which distribution a run's points are of, and what it minimizes."""
     keys = (key for key in run.settings if key.startswith("data."))
     kept = [key for key in keys if not key.split(".", 1)[1].startswith(SIZES)]

@@ -11,6 +11,7 @@ from flowlab.config import INCIDENTAL, flatten
 
 # `INCIDENTAL` is where a run is; threads change no result, and over seeds results are averaged
 NO_SETTING = (*INCIDENTAL, "seed", "replicates", "num_threads", "pictures.", "sweep")
+LONG = 200  # signs of a value
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -70,11 +71,13 @@ def title(key: str) -> str:
 
 
 def short(key: str, value: str) -> str:
-    """What to call a value: a part of a run by the last of its names.
+    """What to call a value: a part of a run by the last of its names, a long one by its digest.
 
     >>> short("schedule._target_", "flowlab.training.schedules.cosine")
     'cosine'
     """
+    if len(value) > LONG:
+        return f"{value[: LONG - 20]}… {hashlib.sha256(value.encode()).hexdigest()[:8]}"
     return value.rpartition(".")[2] if key.endswith("_target_") else value
 
 

@@ -9,7 +9,7 @@ from flowlab.data import Data, Points
 from flowlab.flows import Flow
 from flowlab.training.objectives.bits import importance_weighted, in_bits
 from flowlab.training.objectives.gaussian import gaussian_nll
-from flowlab.training.objectives.objective import Objective, excess, stderr
+from flowlab.training.objectives.objective import PER_POINT, Objective, excess, stderr
 
 
 class Likelihood(Objective[Flow]):
@@ -24,7 +24,7 @@ class Likelihood(Objective[Flow]):
         return -flow.log_prob(x, context)
 
     @torch.no_grad()
-    def test(self, flow: Flow, data: Data, seed: int) -> dict[str, float]:
+    def test(self, flow: Flow, data: Data, seed: int) -> dict[str, Any]:
         """The NLL of each split, of the test's points with its standard error.
 
         Where the truth p is known, its entropy H, the lowest NLL there is, and the excess over it,
@@ -58,4 +58,5 @@ class Likelihood(Objective[Flow]):
                 figures[f"test/bits_per_dim{name}_stderr"] = stderr(bits)
         if data.truth is not None:
             figures |= excess(flow, data.truth, seed)
-        return {name: float(figure) for name, figure in figures.items()}
+        points = {PER_POINT: -test.float()}
+        return {name: float(figure) for name, figure in figures.items()} | points

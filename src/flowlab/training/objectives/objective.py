@@ -18,6 +18,7 @@ from flowlab.targets.divergence import Divergence, conditional_kl_divergence, kl
 
 LEAST = 0.01  # of what comes in step by step, at the start
 M = TypeVar("M", bound=nn.Module)
+PER_POINT = "log_prob"
 ERRORS = ("_stderr", "_error")  # how the names of figures end that say how far off another may be
 
 
@@ -69,11 +70,12 @@ class Objective(ABC, Generic[M]):
         """The loss of each point, in nats: (N, *shape) -> (N,)."""
 
     @abstractmethod
-    def test(self, flow: M, data: Data, seed: int) -> dict[str, float]:
+    def test(self, flow: M, data: Data, seed: int) -> dict[str, Any]:
         """The figures of a flow, by name; those whose name ends as in `ERRORS` are errors.
 
         Among them are train/NAME and val/NAME; the last decides which of several flows is the best.
-        One of `flowlab.runs.figures.TESTS` must be there too, for reports to compare.
+        One of `flowlab.runs.figures.TESTS` must be there too, for reports to compare. `PER_POINT`
+        is no figure: the log-density of each test point, (N,), for those who have one.
         """
 
 
