@@ -57,7 +57,7 @@ def read_run(folder: Path) -> Run:
         flow_of(folder)  # raises where the pictures would
     seed = config.get("seed", 0)
     if type(seed) is not int or not 0 <= seed < 2**63:
-        raise ValueError(f"seed={seed}: expected a whole number")
+        raise ValueError(f"seed={one_line(seed, 40)}: expected a whole number")
     settings = {printable(key): _shown(value) for key, value in settings_of(config).items()}
     if len(settings) > MOST_KEYS or any(len(key) > MOST_SIGNS for key in settings):
         raise ValueError("config.yaml: more or longer keys than a run has")

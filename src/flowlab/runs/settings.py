@@ -47,12 +47,16 @@ def follows(value: Any) -> str | None:
 
 
 def resolved(settings: dict[str, Any], key: str) -> Any:
-    """The value of a key; an interpolation of what is no setting, the seed, stays as it is."""
+    """The value of a key, of one that follows what is no setting, the seed, in these words.
+
+    >>> resolved({"a": "${b}", "b": 2}, "a"), resolved({"data.seed": "${seed}"}, "data.seed")
+    (2, 'as seed')
+    """
     value, passed = settings[key], {key}
     while (other := follows(value)) in settings.keys() - passed:
         passed.add(str(other))
         value = settings[str(other)]
-    return value
+    return f"as {other}" if other else value
 
 
 def trial_id(settings: dict[str, Any]) -> str:
