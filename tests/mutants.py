@@ -29,6 +29,10 @@ TABLES, RESULTS, SETTINGS, SWEEP, SWEEP_PLOTS, SWEEP_AXES, OVERVIEW = (
         *("plots/sweep", "plots/sweep_axes", "plots/overview"),
     )
 )
+COMPARING, READING, LIKELIHOODS = (
+    f"src/flowlab/runs/{name}.py" for name in ("comparing", "reading", "likelihoods")
+)
+FORMS, REPORT, PAIR = (f"src/flowlab/commands/{name}.py" for name in ("forms", "report", "pair"))
 LOOP_TESTS = "test_training.py"
 MODULE, DATA = "src/flowlab/training/module.py", "src/flowlab/training/data.py"
 DIVERGENCE = "src/flowlab/targets/divergence.py"
@@ -1018,13 +1022,24 @@ MUTANTS: dict[str, Mutant] = {
         ((TABLES, "compare(ranking.cells[0], cell,", "compare(ranking.cells[-1], cell,"),),
     ),
     "report: never in pairs": Mutant(
-        "test_report.py -k pairs", ((TABLES, "if first.keys() == second.keys():", "if False:"),)
+        "test_report.py -k pairs",
+        (
+            (
+                COMPARING,
+                "if first.keys() == second.keys():\n        pairs",
+                "if False:\n        pairs",
+            ),
+        ),
     ),
     "report: pairs of any seeds": Mutant(
         "test_report.py -k welch",
         (
-            (TABLES, "first.keys() == second.keys()", "len(first) <= len(second)"),
-            (TABLES, "for seed in first]", "for seed in first.keys() & second.keys()]"),
+            (COMPARING, "first.keys() == second.keys():\n        pairs", "True:\n        pairs"),
+            (
+                COMPARING,
+                "for seed in first]\n        return",
+                "for seed in {*first} & {*second}]\n        return",
+            ),
         ),
     ),
     "report: ranked by the test points": Mutant(
@@ -1032,7 +1047,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "report: data sets in one ranking": Mutant(
         "test_report.py -k ranked_against",
-        ((RESULTS, "tuple(sorted(_distribution(run).items()))", "()"),),
+        ((RESULTS, "tuple(sorted(distribution(run).items()))", "()"),),
     ),
     "report: a seed that counts twice": Mutant(
         "test_report.py -k means",
@@ -1064,24 +1079,69 @@ MUTANTS: dict[str, Mutant] = {
         "test_report.py -k decides", ((RESULTS, "if key.startswith(CHOSEN):", "if True:"),)
     ),
     "report: a cell that failed is the first": Mutant(
-        "test_report.py -k one_table", ((RESULTS, "else len(cells) for o", "else -1 for o"),)
+        "test_report.py -k one_table",
+        ((COMPARING, "len(cells)), np.inf)", "len(cells)), -np.inf)"),),
+    ),
+    "report: the critical difference of one data set": Mutant(
+        "test_report_points.py -k demsar", ((COMPARING, "(6 * n)", "6"),)
+    ),
+    "report: test points forgotten beside the seeds": Mutant(
+        "test_report_points.py -k both_random",
+        ((COMPARING, "    parts.append(_part(points))\n", ""),),
+    ),
+    "report: points of other digests in pairs": Mutant(
+        "test_report_points.py -k 'other_points or both_random'",
+        ((COMPARING, "return len(digests) == 1 and", "return"),),
+    ),
+    "report: a run's densities believed whatever its NLL": Mutant(
+        "test_report_points.py -k believed", ((LIKELIHOODS, "NEAR = 1e-3", "NEAR = 10"),)
+    ),
+    "report: densities of the first replicate": Mutant(
+        "test_replicates.py -k each_replicate",
+        ((RUN, "data.of(best), log_probs[best], run", "data.of(best), log_probs[0], run"),),
+    ),
+    "report: A and B exchanged": Mutant(
+        "test_report_points.py -k compared_in_pairs",
+        ((PAIR, "_difference(a - b,", "_difference(b - a,"),),
+    ),
+    "report: published figures with their sign": Mutant(
+        "test_report_points.py -k one_table",
+        (("src/flowlab/runs/published.py", "-values[index] for", "values[index] for"),),
+    ),
+    "report: LaTeX without its escapes": Mutant(
+        "test_report_points.py -k latex", ((FORMS, "SIGNS.get(sign, sign)", "sign"),)
+    ),
+    "report: a pipe is waited for": Mutant(
+        "test_report_strangers.py -k 'device or 32'",
+        ((FILES, "if not stat.S_ISREG(found.st_mode):", "if False:"),),
+    ),
+    "report: a configuration of any depth": Mutant(
+        "test_report_strangers.py -k depth", ((READING, "or depth > MOST_DEPTH:", "or False:"),)
+    ),
+    "report: pictures through a link": Mutant(
+        "test_report_strangers.py -k elsewhere",
+        ((REPORT, '"plots").is_symlink():', '"x").is_symlink():'),),
+    ),
+    "report: control characters on the terminal": Mutant(
+        "test_report_strangers.py -k are_plain",
+        ((READING, "one_line(metrics[key], 1000)", "metrics[key]"),),
     ),
     "report: marks of another cell": Mutant(
         "test_report.py -k one_table",
-        ((TABLES, "marked[ranking.cells.index(cell)]", "marked[cells.index(values)]"),),
+        ((TABLES, "marked[ranking.cells.index(cell)]", "marked[len(rows)]"),),
     ),
     "report: an overview with its axes exchanged": Mutant(
         "test_report.py -k overview",
-        ((OVERVIEW, "reshape(PIXELS, PIXELS).T", "reshape(PIXELS, PIXELS)"),),
+        ((SWEEP_AXES, "reshape(side, side).T", "reshape(side, side)"),),
     ),
     "report: early stopping is as good as none": Mutant(
         "test_report.py -k readable", ((SETTINGS, 'startswith("flowlab.callbacks.")', "strip()"),)
     ),
     "report: a run counts again where it went on": Mutant(
-        "test_report.py -k 'counts_once'", ((RESULTS, "if run.folder not in later", "if True"),)
+        "test_report.py -k 'counts_once'", ((READING, "if run.folder not in later", "if True"),)
     ),
     "report: only the last ancestor": Mutant(
-        "test_report.py -k 'counts_once'", ((RESULTS, "before = _before(before)", "before = None"),)
+        "test_report.py -k 'counts_once'", ((READING, "before = _before(before)", "before = None"),)
     ),
     "report: no ancestor named": Mutant(
         "test_report.py -k ancestor",

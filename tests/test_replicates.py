@@ -49,6 +49,9 @@ def test_each_replicate_is_the_run_of_its_seed(
     )
     weights = [load(tmp_path / name).state_dict() for name in ("all", str(5 + best))]
     torch.testing.assert_close(*weights, atol=1e-4, rtol=1e-3)
+    points = [np.load(tmp_path / name / "test_log_prob.npy") for name in ("all", str(5 + best))]
+    np.testing.assert_allclose(*points, atol=1e-3)
+    assert together["test/sha256"] == alone[best]["test/sha256"]
     assert together["params"] == alone[0]["params"]
 
 

@@ -54,11 +54,11 @@ def report(folders: Sequence[Path], output: Path) -> int:
         return sum(not run.completed for run in runs)
     if (output / "plots").is_symlink():
         raise OutputError(f"{output / 'plots'}: a link to somewhere else; -o FOLDER says where")
-    write_whole(output / "results.csv", to_csv(runs).encode(errors="replace"))
-    write_whole(output / "results.md", text.encode(errors="replace"))
+    _write(output / "results.csv", to_csv(runs))
+    _write(output / "results.md", text)
     if table := first_table(rankings, output):
         for form in ("csv", "tex"):
-            write_whole(output / f"table.{form}", render(table, form).encode(errors="replace"))
+            _write(output / f"table.{form}", render(table, form))
         draw(rankings, output)
         logdir = shlex.quote(str(output))
         _print(
@@ -69,9 +69,18 @@ def report(folders: Sequence[Path], output: Path) -> int:
     return sum(not run.completed for run in runs)
 
 
+def _shown(text: str) -> str:
+    """Lines without what a terminal would obey, wherever in a stranger's folder that came from."""
+    return "\n".join(map(printable, text.replace("\r\n", "\n").split("\n")))
+
+
+def _write(path: Path, text: str) -> None:
+    write_whole(path, _shown(text).encode())
+
+
 def _print(text: str) -> None:
     try:
-        print("\n".join(map(printable, text.split("\n"))), end="", flush=True)
+        print(_shown(text), end="", flush=True)
     except BrokenPipeError:  # nobody reads on, but pictures and an exit code are still wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
