@@ -175,7 +175,7 @@ def _overview_legend(rankings: Sequence[Ranking], where: Standing) -> Iterator[s
         if len(rankings) < FEW:
             yield f"{len(rankings)} data sets are few for either: differences may well be missed."
     else:
-        yield "Two rows are too few for a test of ranks."
+        yield "Fewer than three rows are too few for a test of ranks."
 
 
 def _error(rankings: Sequence[Ranking]) -> str:
