@@ -14,7 +14,7 @@ def test_hostile_files_are_refused_and_nothing_happens(short_run: Run, tmp_path:
     script = Path(__file__).with_name("hostile.py")
     good = short_run.folder / "checkpoints" / "last.ckpt"
     command = [sys.executable, str(script), str(tmp_path), str(good)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stderr
     results = json.loads(run.stdout)
     events = [event for result in results for event in result["events"]]

@@ -151,9 +151,10 @@ def _before(folder: Path) -> Path | None:
         pass
     try:
         hydra = folder / ".hydra"
-        named = _config(hydra / "config.yaml")["ckpt_path"]
+        if (named := _config(hydra / "config.yaml").get("ckpt_path")) is None:
+            return None
         cwd = _config(hydra / "hydra.yaml")["hydra"]["runtime"]["cwd"]
         path = Path(cwd, named).resolve()
-    except Exception:  # no ckpt_path, or whatever a stranger's files trip over
+    except Exception:  # whatever a stranger's files trip over
         return None
     return path.parent.parent if path.suffix == ".ckpt" else path
