@@ -20,6 +20,7 @@ from flowlab.schema import Schema
 FORMAT = 2
 KEYS = {"format", "flow", "columns", "sha256", "columns_sha256"}
 MAX_SIZE = 2**20  # of any option that is a whole number: dimensions, units
+MAX_AXES = 8  # of a shape
 MAX_LAYERS = 2**12  # of a flow in all, for each takes its time to build, and each step to go
 LAYERS = ("num_flows", "num_hidden_layers", "num_levels", "num_reflections", "num_steps")
 MOST_SAID = 400  # signs of why a file is refused
@@ -131,8 +132,8 @@ def _content(metadata: dict[str, str] | None) -> dict[str, Any]:
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, int) and abs(number) > MAX_SIZE:
                 raise ValueError(f"{key}={value} is more than flowlab builds, {MAX_SIZE}")
-        sizes = value if isinstance(value, list) else []
-        if all(type(size) is int for size in sizes) and math.prod(sizes) > MAX_SIZE:
+        sizes = value if isinstance(value, list) and all(type(v) is int for v in value) else []
+        if len(sizes) > MAX_AXES or math.prod(sizes) > MAX_SIZE:
             raise ValueError(f"{key}={value} is of more numbers than flowlab builds, {MAX_SIZE}")
     counts = {k: v for k, v in _flow_of(content["flow"]).items() if k in LAYERS and v}
     if all(type(v) is int for v in counts.values()) and math.prod(counts.values()) > MAX_LAYERS:
