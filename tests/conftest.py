@@ -56,7 +56,9 @@ SHORT = (
 )
 NO_PICTURES = tuple(
     f"~callbacks.{name}"
-    for name in ("density", "samples", "pairs", "quantiles", "grid", "images", "loss", "latents")
+    for name in (
+        *("density", "film", "samples", "pairs", "quantiles", "grid", "images", "loss", "latents"),
+    )
 )
 
 

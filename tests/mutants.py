@@ -1163,14 +1163,37 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # pictures
     "pictures: the density transposed": Mutant(
-        "test_pictures.py -k density", ((f"{CALLBACKS}/density.py", "x.transpose(0, 1)", "x"),)
+        "test_pictures.py -k density", ((f"{CALLBACKS}/picture.py", "x.transpose(0, 1)", "x"),)
     ),
     "pictures: samples through the wrong direction": Mutant(
         "test_pictures.py -k samples",
         ((f"{CALLBACKS}/picture.py", "flow.inverse(u", "flow(u"),),
     ),
     "pictures: the grid through the wrong direction": Mutant(
-        "test_pictures.py -k grid", ((f"{CALLBACKS}/grid.py", "flow.inverse(u", "flow(u"),)
+        "test_pictures.py -k grid",
+        ((f"{CALLBACKS}/grid.py", "layers[number - 1].inverse(x)", "layers[number - 1](x)"),),
+    ),
+    "pictures: the density does not go with the grid": Mutant(
+        "test_pictures.py -k grid", ((f"{CALLBACKS}/grid.py", "log_p - log_det", "log_p"),)
+    ),
+    "pictures: a resumed run's film begins anew": Mutant(
+        "test_pictures.py -k whole_film",
+        ((f"{CALLBACKS}/film.py", "dict(self.frames)}", "{}}"),),
+    ),
+    "pictures: latents in the colours of nobody's modes": Mutant(
+        "test_pictures.py -k colours",
+        ((f"{CALLBACKS}/latents.py", "cdist(held_out.x, modes)", "cdist(u, modes)"),),
+    ),
+    "pictures: the loss above the entropy of other points": Mutant(
+        "test_pictures.py -k loss_curve",
+        ((f"{CALLBACKS}/loss.py", "val - lowest[:, 1]", "val - lowest[:, 0]"),),
+    ),
+    "scalars: the norm after clipping": Mutant(
+        "test_training.py -k plain_loop",
+        ((MODULE, "self.norms.append(norms)", "self.norms.append(norms.clamp(max=1e-3))"),),
+    ),
+    "scalars: results as single dots": Mutant(
+        "test_experiment.py -k tensorboard", ((LOGGER, "in (0, epoch)", "in (epoch,)"),)
     ),
     "pictures: latents through the wrong direction": Mutant(
         "test_pictures.py -k latents",

@@ -1,6 +1,7 @@
 """Pictures: what they suit, and that what they show is what the flow and the data are."""
 
 import functools
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,18 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SHORT, Compose, events
+from conftest import NO_PICTURES, SHORT, Compose, events
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from mpl_toolkits.mplot3d import Axes3D
 from omegaconf import OmegaConf
 from PIL import Image
 from scipy import stats
 from torch import Tensor
 
-from flowlab.callbacks import Density, Grid, Latents, Samples
+from flowlab.callbacks import Density, Film, Grid, Latents, Samples
 from flowlab.callbacks.picture import Picture
 from flowlab.config import validate
 from flowlab.data import Data, Points, toy
@@ -28,10 +32,12 @@ from flowlab.experiment import train
 from flowlab.flows import Flow
 from flowlab.flows.flow import Transform
 from flowlab.logger import RunLogger
-from flowlab.plots import curves
+from flowlab.plots import curves, film, plane
+from flowlab.plots.style import SEVERAL
 from flowlab.targets import TARGETS
 
 PLANE = {"density", "surface", "samples", "grid"}
+FILM = "density.gif"
 COLUMNS = {"pairs", "quantiles"}
 ANYWHERE = {"loss", "latents"}
 
@@ -105,12 +111,15 @@ def test_a_run_in_any_dimension_ends_well_with_the_pictures_that_suit_it(
     metrics = train(compose_config(*SHORT, *words, gaussian(dim), f"run_dir={tmp_path}"))
     assert metrics["status"] == "completed"
     names = ANYWHERE | (PLANE if dim == 2 else COLUMNS)
-    assert set(drawn) == {(name, epoch) for name in names for epoch in (0, 2, 4)}
+    film = {(FILM, 4)} if dim == 2 else set()
+    assert set(drawn) == {(name, epoch) for name in names for epoch in (0, 2, 4)} | film
     for name in names:
         figure = drawn[name, 4]()
         figure.canvas.draw()  # warnings are errors
-        width, height = figure.get_size_inches()
-        assert (width, height) == (10, 5) if name not in COLUMNS else width == 10 >= height >= 5
+        width, height = figure.get_size_inches() * figure.dpi
+        assert width == 1000 >= height >= 500
+        fonts = {text.get_fontsize() for text in figure.findobj(Text) if text.get_text()}
+        assert min(fonts) * figure.dpi / 72 * 370 / width > 8  # pixels in a card of TensorBoard
 
 
 def test_the_pictures_of_five_dimensions_are_saved(
@@ -170,6 +179,9 @@ def draw(picture: Picture, target: Any = None, val: Tensor | None = None) -> dic
     return {name: plot(*arrays, "title") for name, plot, *arrays in drawings}
 
 
+LOG = {"learned log-density", "true log-density"}
+
+
 @pytest.mark.parametrize(("kind", "method"), [(Axes, "contourf"), (Axes3D, "plot_surface")])
 def test_the_density_is_that_of_the_flow_at_each_point(
     kind: type, method: str, monkeypatch: pytest.MonkeyPatch
@@ -188,11 +200,16 @@ def test_the_density_is_that_of_the_flow_at_each_point(
         if x1.ndim == 1:  # a column of values for each x1, a row for each x2
             x1, x2 = np.meshgrid(x1, x2)
         assert (x1.min(), x2.max(), x1.shape) == (-3, 3, (30, 30))
-        expected = learned_density if "learned" in ax.get_title() else true_density
-        np.testing.assert_allclose(values, expected(x1, x2), atol=1e-5)
+        density = learned_density if "learned" in ax.get_title() else true_density
+        expected = density(x1, x2)
+        if ax.get_title() in LOG:
+            expected = np.log(expected)
+            lowest = expected.max() - plane.DEPTH
+            expected, values = (np.maximum(v, lowest) for v in (expected, values))
+        np.testing.assert_allclose(values, expected, atol=1e-4)
         seen[ax.get_title()] = (ax.get_xlabel(), ax.get_ylabel())
-    axes = ("$x_1$", "$x_2$")
-    assert seen == {"learned density": axes, "true density": axes}
+    names = {"learned density", "true density"} | (LOG if kind is Axes else set())
+    assert seen == dict.fromkeys(names, ("$x_1$", "$x_2$"))
 
 
 def test_samples_go_from_the_base_to_the_data_and_stand_beside_held_out_points() -> None:
@@ -220,15 +237,38 @@ def test_modes_are_marked_only_where_a_target_has_them() -> None:
         assert ax.get_legend() is None
 
 
-def test_the_grid_is_taken_from_the_base_to_the_data() -> None:
-    (figure,) = draw(Grid(every_n_epochs=1, num_lines=5)).values()
-    base, data = figure.axes
-    for i, (before, after) in enumerate(zip(base.collections, data.collections, strict=True)):
-        lines, bent = np.asarray(before.get_segments()), np.asarray(after.get_segments())
-        assert lines.shape == (5, 200, 2)
-        np.testing.assert_allclose(lines[:, 0, i], np.linspace(-3, 3, 5))  # a line for each
-        np.testing.assert_allclose(np.ptp(lines[:, :, i], axis=1), 0)
-        np.testing.assert_allclose(bent, SCALE.numpy() * lines + SHIFT.numpy(), atol=1e-5)
+def test_each_layer_takes_the_grid_from_the_base_to_the_data() -> None:
+    with torch.no_grad():
+        data = Data(*[Points(torch.zeros(1, 2))] * 3, ("x", "y"), Target())
+        flow = Flow([Affine(), Affine()], (2,))
+        ((_, plot, steps, every, limit),) = Grid(1, 5).draw(flow, data)
+    assert [step for step, *_ in steps] == ["base", "after layer 2", "after layer 1: data"]
+    (_, base, density), *others = steps
+    assert base.shape == (4 * every + 1, 4 * every + 1, 2)
+    axis = np.linspace(-3, 3, 4 * every + 1)
+    lattice = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
+    np.testing.assert_allclose(base, lattice, atol=1e-6)
+    np.testing.assert_allclose(density, np.exp(-0.5 * (base**2).sum(-1)) / (2 * math.pi), rtol=1e-5)
+    x = base
+    for _, points, p in others:
+        x, density = SCALE.numpy() * x + SHIFT.numpy(), density / SCALE.prod().item()
+        np.testing.assert_allclose(points, x, atol=1e-5)
+        np.testing.assert_allclose(p, density, rtol=1e-4)
+    figure = plot(steps, every, limit, "title")
+    for ax, (step, points, _) in zip(figure.axes, steps, strict=True):
+        assert ax.get_title() == step
+        (lines,) = (c for c in ax.collections if isinstance(c, LineCollection))
+        np.testing.assert_array_equal(lines.get_segments()[1], points[every])
+        np.testing.assert_array_equal(lines.get_segments()[6], points[:, every])
+
+
+def test_of_many_layers_nine_panels_are_shown() -> None:
+    data = Data(*[Points(torch.zeros(1, 2))] * 3, ("x", "y"), Target())
+    with torch.no_grad():
+        ((_, _, steps, *_),) = Grid(1, 3).draw(Flow([Affine()] * 32, (2,)), data)
+    names = [name for name, *_ in steps]
+    assert (names[0], names[-1], len(names)) == ("base", "after layer 1: data", 9)
+    assert names[1:-1] == [f"after layer {33 - k}" for k in range(4, 32, 4)]
 
 
 def test_latents_are_those_of_held_out_points() -> None:
@@ -236,7 +276,11 @@ def test_latents_are_those_of_held_out_points() -> None:
     n = 20_000
     val = SHIFT + SCALE * torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
     (figure,) = draw(Latents(every_n_epochs=1), val=val).values()
-    for i, ax in enumerate(figure.axes):
+    scatter, *marginals = figure.axes
+    (dots,) = scatter.collections
+    shown = np.asarray(dots.get_offsets())
+    np.testing.assert_allclose(shown, ((val - SHIFT) / SCALE)[: len(shown)], atol=1e-5)
+    for i, ax in enumerate(marginals):
         assert ax.get_xlabel() == f"$u_{{{i + 1}}}$"
         outline = ax.patches[0].get_xy()
         edges = np.linspace(-4, 4, 51)
@@ -248,22 +292,41 @@ def test_latents_are_those_of_held_out_points() -> None:
         assert stats.chi2.sf(statistic, df=common.sum()) > 1e-6
 
 
-def test_the_loss_curve_starts_before_the_training_and_its_floor_is_the_entropy(
+def test_latents_have_the_colours_of_the_modes_that_they_come_from() -> None:
+    class Two(Target):
+        modes = torch.tensor([[2.0, 0.0], [-2.0, 0.0]])
+
+    val = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    (figure,) = draw(Latents(every_n_epochs=1), target=Two(), val=val).values()
+    u = ((val - SHIFT) / SCALE).numpy()
+    for dots, color, own in zip(
+        figure.axes[0].collections, SEVERAL, (val[:, 0] > 0, val[:, 0] <= 0), strict=False
+    ):
+        np.testing.assert_allclose(dots.get_offsets(), u[own.numpy()], atol=1e-5)
+        assert (dots.get_facecolors()[0, :3] == to_rgb(color)).all()
+
+
+def test_the_loss_curve_starts_before_the_training_and_ends_at_the_divergence(
     compose_config: Compose, drawn: Drawn, tmp_path: Path
 ) -> None:
-    cfg = compose_config(*SHORT, f"run_dir={tmp_path}")
-    train(cfg)
+    """Less the NLL of the truth on the same points: of few, nearer to the KL than the entropy."""
+    train(compose_config(*SHORT, f"run_dir={tmp_path}"))
     (ax,) = drawn["loss", 4]().axes
-    curves = {line.get_label().split(",")[0]: line.get_xydata() for line in ax.lines}
-    target = TARGETS["bimodal"]()
-    floor = {y for _, y in curves.pop("entropy")}
-    assert floor == {target.entropy}
-    assert f"entropy, {target.entropy:.4f} nats" in ax.get_legend_handles_labels()[1]
-    data = toy("bimodal", 200, 100, 500, 0)
+    curves = {line.get_label(): line.get_xydata() for line in ax.lines}
+    assert (ax.get_yscale(), ax.get_ylabel()) == ("log", "NLL $-$ entropy (nats)")
+    truth, data = TARGETS["bimodal"](), toy("bimodal", 200, 100, 500, 0)
     for name, points in (("training", data.train.x), ("validation", data.val.x)):
         assert curves[name][:, 0].tolist() == [0, 1, 2, 3, 4]
         identity = 0.5 * points.square().sum(1).mean() + math.log(2 * math.pi)
-        assert curves[name][0, 1] == pytest.approx(identity.item(), abs=1e-4)
+        above = identity + truth.log_prob(points).mean()
+        assert curves[name][0, 1] == pytest.approx(above.item(), abs=1e-4)
+
+
+def test_a_loss_below_its_lowest_is_still_seen() -> None:
+    values = np.array([[1.0], [0.1], [-0.02]])
+    (ax,) = curves.excess([0, 1, 2], values, values, "NLL", "title").axes
+    assert ax.get_yscale() == "symlog"
+    assert ax.get_ylim()[0] < -0.02
 
 
 def test_replicates_are_a_mean_and_a_range() -> None:
@@ -301,3 +364,56 @@ def test_without_a_number_of_epochs_there_is_one_picture_of_each(
     tags = read.Tags()["images"]
     assert {"density", "samples", "loss", "latents"} <= {*tags}
     assert [[event.step for event in read.Images(tag)] for tag in tags] == [[4]] * len(tags)
+
+
+@pytest.mark.parametrize(("epochs", "frames"), [(4, [0, 1, 2, 3, 4]), (40, [0, 4, 8, 40])])
+def test_the_film_has_a_frame_at_each_of_so_many_epochs(epochs: int, frames: list[int]) -> None:
+    camera = Film(num_frames=10, resolution=8)
+    due = [e for e in range(epochs) if camera.is_due(e + 1, epochs)]
+    assert len(due) == min(epochs, 10)
+    assert set(frames) <= {0, *(e + 1 for e in due)}
+
+
+def test_a_film_shows_each_frame_beside_the_truth() -> None:
+    """What its frames have is what they are given: bright where the density is."""
+    frames = [np.zeros((8, 8), np.uint8) for _ in range(26)]
+    for i, frame in enumerate(frames):
+        frame[i % 8, 7 - i % 8] = 255
+    gif = film.density(frames, frames[3], [f"epoch {i}" for i in range(26)], 4.0)
+    assert len(gif) < 1_000_000
+    with Image.open(io.BytesIO(gif)) as image:
+        assert image.n_frames == 26
+        seen = []
+        for i in (0, 3, 25):
+            image.seek(i)
+            seen.append(np.asarray(image.convert("L"), dtype=float))
+    left, right = np.split(seen[0], 2, axis=1), np.split(seen[1], 2, axis=1)
+    assert np.abs(left[1] - right[1])[60:-60].max() < 3  # the truth stays
+    assert np.abs(left[0] - right[0]).max() > 100
+    inside = seen[2][80:300, 60:280]
+    row, column = np.unravel_index(inside.argmax(), inside.shape)
+    assert (row > 110, column > 110) == (True, True)  # of frame 25 low in x2, high in x1
+
+
+def test_a_resumed_run_has_the_whole_film(
+    compose_config: Compose, drawn: Drawn, tmp_path: Path
+) -> None:
+    words = (*SHORT, *NO_PICTURES[:1], *NO_PICTURES[2:])
+    films = []
+    for name in ("whole", "parts"):
+        first = ("trainer.max_epochs=2",) if name == "parts" else ()
+        train(compose_config(*words, *first, f"run_dir={tmp_path / name}"))
+        if name == "parts":
+            resume = (f"run_dir={tmp_path / name}", f"ckpt_path={tmp_path / name}")
+            train(compose_config(*words, *resume))
+        films.append(drawn[FILM, 4].args)
+    (frames, true, captions, limit), others = films
+    assert [caption.split(":")[0] for caption in captions] == [f"epoch {e}" for e in range(5)]
+    np.testing.assert_array_equal(frames, others[0])
+    assert (captions, limit) == others[2:]
+    x = np.linspace(-4, 4, 64)
+    x1, x2 = np.meshgrid(x, x)
+    truth = TARGETS["bimodal"]().log_prob(torch.tensor(np.stack((x1, x2), -1))).exp().numpy()
+    np.testing.assert_allclose(true, 255 * truth / truth.max(), atol=1.01)
+    base = 255 * np.exp(-0.5 * (x1**2 + x2**2)) / (2 * math.pi) / truth.max()
+    np.testing.assert_allclose(frames[0], base, atol=1.01)

@@ -33,7 +33,7 @@ def test_the_rows_of_each_picture(flow: Flow, data: Data) -> None:
     np.testing.assert_allclose(cooler, 0.7 * u, rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(drawings["nearest"]["samples"], drawn)
     # of columns 1, 3, 5, ... at the second level nothing is left but the middle of the range
-    bare = drawings["levels"]["without what\nstayed behind"]
+    bare = drawings["levels"]["without what stayed behind"]
     np.testing.assert_allclose(bare[..., 0::2], held_out[..., 0::2], rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(bare[..., 1::2], 8.5, rtol=1e-4)
     arcs = list(drawings["interpolations"].values())

@@ -183,7 +183,7 @@ def test_quantiles_stand_against_those_of_held_out_rows() -> None:
         assert to_rgb(dots.get_color()) == to_rgb(style.RED if off else style.BLUE)
 
 
-@pytest.mark.parametrize(("dim", "panels"), [(1, 1), (43, 43), (200, table.MULTIPLES)])
+@pytest.mark.parametrize(("dim", "panels"), [(1, 1), (23, 23), (200, table.MULTIPLES)])
 def test_quantiles_of_many_columns_are_of_those_furthest_off(dim: int, panels: int) -> None:
     rng = np.random.default_rng(0)
     held_out, drawn = rng.normal(size=(2, 500, dim))
@@ -194,13 +194,13 @@ def test_quantiles_of_many_columns_are_of_those_furthest_off(dim: int, panels: i
     assert len(titles) == panels
     assert set(map(str, off)) <= set(titles)
     assert titles == sorted(titles, key=int)
-    assert ("48 of 200" in figure.get_suptitle()) == (dim == 200)
+    assert ("24 of 200" in figure.get_suptitle()) == (dim == 200)
 
 
 def test_words_of_a_file_are_no_formulas_and_fit() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 50, 4))
-    names = ["a $ in \\nowhere $", "one\nline", "of " * 40 + "it", "$x_{3}$"]
+    names = ["$ \\n $", "one\nline", "of " * 40 + "it", "$x_{3}$"]
     off = [False] * 4
     for figure in (
         table.pairs(*x, None, names, off, 4, TITLE),
@@ -208,11 +208,11 @@ def test_words_of_a_file_are_no_formulas_and_fit() -> None:
     ):
         figure.canvas.draw()
         words = [ax.get_xlabel() or ax.get_title() for ax in figure.axes[-4:]]
-        assert words[0] == "a \\$ in \\nowhere \\$"
+        assert words[0] == "\\$ \\n \\$"
         assert words[1] == "one line"
-        assert words[2].startswith("of of")
+        assert words[2].startswith("of ")
         assert words[2].endswith("it")
-        assert len(words[2]) <= 32
+        assert len(words[2]) <= 12
         assert words[3] == "$x_{3}$"
 
 

@@ -80,7 +80,8 @@ def test_cut_replicates_go_on_to_the_same_end(
     resumed = train(compose_config(*cut, f"ckpt_path={tmp_path / 'cut'}"))
     assert resumed | {"seconds": 0} == whole | {"seconds": 0}
     names = {path.name for path in (tmp_path / "cut" / "plots").iterdir()}
-    assert names == {f"{n}.png" for n in ("density", "surface", "samples", "loss", "latents")}
+    pictures = {f"{n}.png" for n in ("density", "surface", "samples", "loss", "latents")}
+    assert names == pictures | {"density.gif"}
     with pytest.raises(ConfigError, match="replicates=3 there, 2 here"):
         train(compose_config(*cut, "replicates=2", f"ckpt_path={tmp_path / 'cut'}"))
 

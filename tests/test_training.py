@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import NO_PICTURES, SHORT, Compose
+from conftest import NO_PICTURES, SHORT, Compose, events
 from torch import Tensor, nn
 
 from flowlab import build_flow
@@ -37,25 +37,25 @@ class Curves(NamedTuple):
     rates: list[float]
     train: list[float]
     val: list[float]
+    norms: list[float]
     weights: list[Tensor]  # of the best epoch
     best_epoch: int
 
 
 def plain_loop(data: Data, flow: nn.Module, schedule: str, clip: float | None) -> Curves:
     """What the training is to do, written down without any of it."""
-    adam, curves = torch.optim.Adam(flow.parameters()), Curves([], [], [], [], 0)
+    adam, curves = torch.optim.Adam(flow.parameters()), Curves([], [], [], [], [], 0)
     for epoch in range(EPOCHS):
         rate = RATE * FACTORS[schedule](epoch / EPOCHS)
         adam.param_groups[0]["lr"] = rate
-        total = 0.0
+        total, norms = 0.0, []
         order = torch.randperm(200, generator=generator("order", 3, epoch))
         for start in range(0, 200, BATCH):  # three batches of 64 points and one of 8
             x = data.train.x[order[start : start + BATCH]]
             loss = -flow.log_prob(x).mean()
             adam.zero_grad()
             loss.backward()
-            if clip is not None:
-                nn.utils.clip_grad_norm_(flow.parameters(), clip)
+            norms.append(nn.utils.clip_grad_norm_(flow.parameters(), clip or math.inf).item())
             adam.step()
             total += loss.item() * len(x)
         with torch.no_grad():
@@ -63,7 +63,7 @@ def plain_loop(data: Data, flow: nn.Module, schedule: str, clip: float | None) -
         if val < min(curves.val, default=math.inf):
             best = [parameter.detach().clone() for parameter in flow.parameters()]
             curves = curves._replace(weights=best, best_epoch=epoch + 1)
-        for column, value in zip(curves[:3], (rate, total / 200, val), strict=True):
+        for column, value in zip(curves[:4], (rate, total / 200, val, sum(norms) / 4), strict=True):
             column.append(value)
     return curves
 
@@ -106,6 +106,13 @@ def test_the_training_is_the_plain_loop(
     assert notes.rates == pytest.approx(expected.rates, rel=1e-9)
     assert notes.train == pytest.approx(expected.train, abs=1e-6)
     assert notes.val == pytest.approx(expected.val, abs=1e-6)
+    scalars = events(tmp_path)
+    for name, values in (("learning_rate", expected.rates), ("gradient_norm", expected.norms)):
+        logged = [event.value for event in scalars.Scalars(f"training/{name}")]
+        assert logged == pytest.approx(values, rel=1e-4), name
+    points = [event.value for event in scalars.Scalars("training/points_per_second")]
+    assert len(points) == EPOCHS
+    assert 0 < sum(200 / rate for rate in points) < metrics["seconds"]
     assert metrics["best_epoch"] == expected.best_epoch
     assert metrics["val/nll"] == pytest.approx(min(expected.val), abs=1e-6)
     best = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["state_dict"]

@@ -33,7 +33,7 @@ from flowlab.training.objectives.objective import PER_POINT, summarized
 TITLES = {
     "test/nll": "test NLL",
     "test/elbo": "ELBO",
-    "test/kl": "KL to the truth",
+    "test/kl": "KL",
 }  # of figures to be shown
 
 
@@ -140,9 +140,9 @@ def _save(flow: Flow | Autoencoder, data: Data, log_prob: Tensor | None, run: Ru
 def _show_the_end(trainer: pl.Trainer, flow: Any, data: Data, figures: dict[str, float]) -> None:
     """Draw the best flow, as a part of the result."""
     logger, epochs = cast(RunLogger, trainer.logger), trainer.current_epoch
-    words = [f"{TITLES[name]} {figures[name]:.3f} nats" for name in TITLES if name in figures]
+    words = [f"{TITLES[name]} {figures[name]:.3f}" for name in TITLES if name in figures]
     logger.log_end()
     for callback in cast(Any, trainer).callbacks:
         if isinstance(callback, Picture):
-            title = f"best of {epochs} epochs: {', '.join(words)}"
+            title = f"best of {epochs} epochs: {', '.join(words)} nats"
             callback.show(logger, epochs, flow, data, title)

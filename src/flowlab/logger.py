@@ -1,17 +1,16 @@
 """What TensorBoard gets: scalars, pictures, the configuration and an HParams entry."""
 
+import io
 import shutil
-import struct
 import time
 from argparse import Namespace
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch.loggers import Logger
-from matplotlib.figure import Figure
+from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import (
@@ -21,7 +20,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 )
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
-from flowlab.painter import Painter
+from flowlab.painter import Painter, Plot
 from flowlab.runs.directory import EVENT_FILES
 
 RESULT = ".result"  # how the name of the event file ends that has what a run ends with
@@ -92,9 +91,12 @@ class RunLogger(Logger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any) -> None:
         """Nothing: hyperparameters are written once, with their result, by `log_result`."""
 
-    def log_picture(self, name: str, epoch: int, plot: Callable[..., Figure], *args: Any) -> None:
-        """Draw plot(*args) in the background, for plots/<name>.png and for the slider of `name`."""
-        path = self.run_dir / "plots" / f"{name}.png"
+    def log_picture(self, name: str, epoch: int, plot: Plot, *args: Any) -> None:
+        """Draw plot(*args) in the background, for a file in plots/ and for the slider of `name`.
+
+        The file is <name>.png, unless the name says that it is a GIF.
+        """
+        path = self.run_dir / "plots" / (name if name.endswith(".gif") else f"{name}.png")
         path.parent.mkdir(exist_ok=True)
         self.painter.paint((name, epoch, self.ended), path, plot, *args)
         self._add_finished_pictures()
@@ -110,14 +112,18 @@ class RunLogger(Logger):
         metrics: dict[str, float],
         epoch: int,
     ) -> None:
-        """Write the final metrics once, and an HParams entry that joins them to the configuration.
+        """Write the final metrics, and an HParams entry that joins them to the configuration.
+
+        Of what TensorBoard lists as scalars alone HParams takes its figures, and Scalars shows all
+        of these: so a metric is a level from the start to `epoch`, and no single dot.
 
         Runs of the same trial share a row, whose details name them. There is no experiment entry,
         so that TensorBoard collects the columns from all runs that it sees.
         """
         self._add_finished_pictures(wait=True)
         for tag, metric in metrics.items():
-            self._result_writer.add_scalar(tag, metric, epoch)
+            for step in (0, epoch):
+                self._result_writer.add_scalar(tag, metric, step)
         start = SessionStartInfo(group_name=trial, start_time_secs=self.start_time)
         for key, value in config.items():
             kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
@@ -151,10 +157,10 @@ class RunLogger(Logger):
         return SummaryWriter(self.run_dir, filename_suffix=RESULT)
 
     def _add_finished_pictures(self, wait: bool = False) -> None:
-        for (name, epoch, of_the_end), png in self.painter.finished(wait):
-            width, height = struct.unpack(">II", png[16:24])
+        for (name, epoch, of_the_end), picture in self.painter.finished(wait):
+            width, height = Image.open(io.BytesIO(picture)).size
             size = {"width": width, "height": height, "colorspace": 4}
-            image = Summary.Image(encoded_image_string=png, **size)
+            image = Summary.Image(encoded_image_string=picture, **size)
             value = Summary.Value(tag=name, image=image)
             _add(self._result_writer if of_the_end else self.writer, value, epoch)
 

@@ -23,19 +23,22 @@ from matplotlib.figure import Figure
 from flowlab import signals
 from flowlab.files import write_whole
 
+# what becomes a PNG, or is a GIF already
+Plot = Callable[..., Figure | bytes]
+
 
 class Painter:
     """Draws pictures one after the other in the background.
 
-    `paint` returns at once. `finished` gives the pictures that are done, as (tag, PNG) and in the
+    `paint` returns at once. `finished` gives the pictures that are done, as (tag, bytes) and in the
     order in which they were asked for; an exception in drawing is raised there.
     """
 
     def __init__(self) -> None:
         self._pending: deque[tuple[Any, Future[bytes]]] = deque()
 
-    def paint(self, tag: Any, path: Path, plot: Callable[..., Figure], *args: Any) -> None:
-        """Draw plot(*args), save it at `path` as PNG and keep it for `finished` under `tag`."""
+    def paint(self, tag: Any, path: Path, plot: Plot, *args: Any) -> None:
+        """Draw plot(*args), save it at `path` and keep it for `finished` under `tag`."""
         self._pending.append((tag, _pool().submit(_paint, path, plot, args)))
 
     def finished(self, wait: bool = False) -> list[tuple[Any, bytes]]:
@@ -90,8 +93,11 @@ def _leave_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _paint(path: Path, plot: Callable[..., Figure], args: tuple[Any, ...]) -> bytes:
-    png = io.BytesIO()
-    plot(*args).savefig(png, format="png", pil_kwargs={"compress_level": 1})
-    write_whole(path, png.getvalue())
-    return png.getvalue()
+def _paint(path: Path, plot: Plot, args: tuple[Any, ...]) -> bytes:
+    drawn = plot(*args)
+    if isinstance(drawn, Figure):
+        png = io.BytesIO()
+        drawn.savefig(png, format="png", pil_kwargs={"compress_level": 1})
+        drawn = png.getvalue()
+    write_whole(path, drawn)
+    return drawn

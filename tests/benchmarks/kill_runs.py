@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAIN = [
     *(sys.executable, str(ROOT / "train.py"), "trainer.max_epochs=40", "schedule=cosine"),
     "callbacks.checkpoint.every_n_train_steps=3",
-    *(f"~callbacks.{name}" for name in ("density", "samples", "grid", "latents", "loss")),
+    *(f"~callbacks.{name}" for name in ("density", "film", "samples", "grid", "latents", "loss")),
 ]
 KINDS = {
     "toy": [*TRAIN, "data.num_train=200", "data.num_val=100"],

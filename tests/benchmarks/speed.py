@@ -402,7 +402,7 @@ def status(field: str) -> int:
     return 1024 * int(re.search(rf"{field}:\s+(\d+)", text)[1])  # type: ignore[index]
 
 
-NO_PICTURES = [f"~callbacks.{n}" for n in ("density", "samples", "grid", "loss", "latents")]
+NO_PICTURES = [f"~callbacks.{n}" for n in ("density", "film", "samples", "grid", "loss", "latents")]
 JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 CELLS = {
     "16 cells": ["seed=range(16)"],

@@ -2,6 +2,7 @@
 
 from flowlab.callbacks.checkpoint import Checkpoint
 from flowlab.callbacks.density import Density
+from flowlab.callbacks.film import Film
 from flowlab.callbacks.grid import Grid
 from flowlab.callbacks.images import Images, Reconstructions
 from flowlab.callbacks.interrupt import Interrupt
@@ -10,11 +11,13 @@ from flowlab.callbacks.loss import Loss
 from flowlab.callbacks.pairs import Pairs
 from flowlab.callbacks.progress import Progress
 from flowlab.callbacks.quantiles import Quantiles
+from flowlab.callbacks.rates import Rates
 from flowlab.callbacks.samples import Samples
 
 __all__ = [
     "Checkpoint",
     "Density",
+    "Film",
     "Grid",
     "Images",
     "Interrupt",
@@ -23,6 +26,7 @@ __all__ = [
     "Pairs",
     "Progress",
     "Quantiles",
+    "Rates",
     "Reconstructions",
     "Samples",
 ]

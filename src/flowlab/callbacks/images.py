@@ -45,10 +45,10 @@ class Images(Picture):
         drawn = seen(noise)
         samples = {"held-out": x, "samples": drawn, f"samples, T = {COOL}": seen(COOL * noise)}
         yield "images", images.rows, _rows(samples), data.levels
-        near = {"samples": drawn, "nearest\nin training": _nearest(drawn, data.train.x)}
+        near = {"samples": drawn, "nearest in training": _nearest(drawn, data.train.x)}
         yield "nearest", images.rows, _rows(near), data.levels
         if isinstance(last, Level) and len(flow.chain) > 1:
-            held = {"held-out": x, "without what\nstayed behind": seen(u * last.reach(u))}
+            held = {"held-out": x, "without what stayed behind": seen(u * last.reach(u))}
             yield "levels", images.rows, _rows(held), data.levels
         if len(other) >= 3:
             arcs = _between(u[:3], flow(other[:3].to(like))[0], num)
@@ -92,7 +92,7 @@ def _between(first: Tensor, second: Tensor, num: int) -> list[tuple[str, Tensor]
     angle = torch.arccos(torch.cosine_similarity(first, second, dim=-1)).reshape(-1, 1, 1)
     weights = ((1 - t) * angle).sin() / angle.sin(), (t * angle).sin() / angle.sin()
     arcs = weights[0] * first.unsqueeze(1) + weights[1] * second.unsqueeze(1)
-    return [(f"between\ntwo, {'abc'[i]}", arc) for i, arc in enumerate(arcs)]
+    return [(f"between two, {'abc'[i]}", arc) for i, arc in enumerate(arcs)]
 
 
 def _nearest(x: Tensor, others: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import torch
+
 from flowlab.callbacks.picture import Drawing, Picture, some
 from flowlab.data import Data
 from flowlab.flows import Flow
@@ -11,7 +13,10 @@ MOST, NUMBERS = 20_000, 2**20  # points; numbers of all of them
 
 
 class Latents(Picture):
-    """Histograms of the coordinates of u = f(x) for validation points, against N(0, 1)."""
+    """Histograms of the coordinates of u = f(x) for validation points, against N(0, 1).
+
+    In the plane their scatter too. Colours are those of the nearest mode, where the target has any.
+    """
 
     def suits(self, data: Data) -> bool:
         return data.drawn
@@ -19,4 +24,6 @@ class Latents(Picture):
     def draw(self, flow: Flow, data: Data) -> Iterator[Drawing]:
         held_out = some(data.val, max(1, min(MOST, NUMBERS // flow.dim)))
         u, _ = flow(*held_out.map(lambda t: t.to(flow.base.loc.device)))
-        yield "latents", table.latents, u.cpu().numpy()
+        modes = getattr(data.truth, "modes", None)
+        nearest = None if modes is None else torch.cdist(held_out.x, modes).argmin(1).numpy()
+        yield "latents", table.latents, u.cpu().numpy(), nearest

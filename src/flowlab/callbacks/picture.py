@@ -15,6 +15,7 @@ from flowlab.flows import Flow
 from flowlab.logger import RunLogger
 from flowlab.plots.style import Array
 from flowlab.rng import generator
+from flowlab.targets import Target
 from flowlab.training.module import Training
 
 # name, plot, arrays
@@ -80,6 +81,22 @@ class Picture(Callback, ABC):
 def in_plane(data: Data) -> bool:
     """Whether pictures show points as those of the plane, and not as columns with units."""
     return data.shape == (2,) and data.support is None and data.drawn
+
+
+def truth_in_plane(data: Data) -> Target | None:
+    """The density behind points of the plane, if it is known and has no context."""
+    known = data.shape == (2,) and data.truth is not None
+    return cast(Target, data.truth) if known and not data.num_context else None
+
+
+def lattice(extent: float, resolution: int) -> tuple[Tensor, Tensor]:
+    """A square grid over [-extent, extent]^2: its coordinates (G,), and its points (G, G, 2).
+
+    Rows are along x2, as matplotlib has it.
+    """
+    axis = torch.linspace(-extent, extent, resolution)
+    x = torch.cartesian_prod(axis, axis).reshape(resolution, resolution, 2)
+    return axis, x.transpose(0, 1)
 
 
 def positive(data: Data) -> list[bool]:

@@ -8,7 +8,7 @@ from flowlab.plots.style import Array, titled_figure
 
 Rows = Sequence[tuple[str, Array]]
 
-LEFT, TOP, GAP = 1.5, 0.45, 0.06  # inches
+TOP, NAME, GAP = 0.5, 0.45, 0.06  # in tenths of the width
 
 
 def rows(named: Rows, levels: int, title: str) -> Figure:
@@ -18,14 +18,18 @@ def rows(named: Rows, levels: int, title: str) -> Figure:
     are not finite, as the nearest.
     """
     num = len(named[0][1])
-    side = (10 - LEFT) / num
-    height = side * len(named) + TOP + 0.1
-    figure = titled_figure(title, height)
+    side = 10 / num
+    figure = titled_figure(title, height := TOP + len(named) * (NAME + side) + 0.1)
     for i, (name, images) in enumerate(named):
-        bottom = 1 - (TOP + (i + 1) * side) / height
-        figure.text(0.01, bottom + side / height / 2, name, va="center")
+        bottom = height - TOP - (i + 1) * (NAME + side)
+        figure.text(0.01, (bottom + side + 0.1) / height, name, fontsize=9)
         for j, image in enumerate(images):
-            room = (LEFT + j * side) / 10, bottom, side * (1 - GAP) / 10, side * (1 - GAP) / height
+            room = (
+                j * side / 10,
+                bottom / height,
+                side * (1 - GAP) / 10,
+                side * (1 - GAP) / height,
+            )
             ax = figure.add_axes(room)
             ax.set_axis_off()
             shown = image.squeeze(-1) if image.shape[2:] == (1,) else image

@@ -17,6 +17,8 @@ Array = NDArray[np.floating]
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 COLORMAP = "viridis"
+# of several modes, in turn
+SEVERAL = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#F0E442", "black")
 MODES: dict[str, Any] = {"marker": "X", "color": RED, "edgecolors": "white", "label": "true modes"}
 
 
@@ -37,22 +39,32 @@ def plain(text: str, most: int = 40) -> str:
 
 
 def titled_figure(title: str, height: float = 5) -> Figure:
-    """A figure of 1000 pixels by 100 `height`."""
-    figure = Figure(figsize=(10, height), dpi=100)
-    figure.suptitle(title, y=1 - 0.1 / height)
+    """A figure of 1000 pixels by 100 `height`, whose text is legible at a third of that size."""
+    figure = Figure(figsize=(5, height / 2), dpi=200)
+    figure.suptitle(title, y=1 - 0.1 / height, fontsize=10)
     return figure
 
 
 def panel_grid(
-    figure: Figure, rows: int, columns: int, right: float, gap: float, left: float = 0.07
+    figure: Figure, rows: int, columns: int, right: float, gap: float, left: float = 0.12
 ) -> GridSpec:
     """A grid of panels; `gap` is the space between them, in panels."""
-    margin = 0.6 / figure.get_figheight()
-    edges = {"left": left, "right": right, "bottom": margin, "top": 1 - margin}
+    height = figure.get_figheight()
+    edges = {"left": left, "right": right, "bottom": 0.45 / height, "top": 1 - 0.45 / height}
     return figure.add_gridspec(rows, columns, wspace=gap, hspace=gap, **edges)
 
 
-def side_by_side(title: str, left: tuple[float, float] = (0.08, 0.58)) -> tuple[Figure, list[Axes]]:
+def side_by_side(title: str, left: tuple[float, float] = (0.09, 0.6)) -> tuple[Figure, list[Axes]]:
     """A figure with two panels, whose left edges are at `left`."""
     figure = titled_figure(title)
-    return figure, [figure.add_axes((x, 0.12, 0.37, 0.74)) for x in left]
+    return figure, [figure.add_axes((x, 0.1, 0.36, 0.72)) for x in left]
+
+
+def plane(ax: Axes, title: str, limit: float, symbol: str = "x") -> None:
+    """Make a panel the square [-limit, limit]^2 of the plane."""
+    sides = (-limit, limit)
+    names = {f"{axis}label": f"${symbol}_{i}$" for axis, i in (("x", 1), ("y", 2))}
+    ax.set(xlim=sides, ylim=sides, xticks=sides, yticks=sides, aspect="equal", **names)
+    ax.set_title(title, fontsize=10)
+    ax.xaxis.labelpad = ax.yaxis.labelpad = -8  # between the ticks
+    ax.tick_params(labelsize=9)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 
 from flowlab.plots.column import column
 from flowlab.plots.style import (
@@ -14,13 +15,17 @@ from flowlab.plots.style import (
     MODES,
     ORANGE,
     RED,
+    SEVERAL,
     Array,
     panel_grid,
     plain,
+    plane,
     titled_figure,
 )
 
-MULTIPLES = 48  # panels that can be read
+MULTIPLES = 24  # panels that can be read
+SCATTERED = 2000  # points of a mode
+TICKED = 4  # columns up to which there is room for ticks
 CHANCE = 0.01  # that some column is said to be off though the densities are the same
 
 
@@ -42,34 +47,34 @@ def pairs(
     height = min(max(5, 1 + 1.5 * count), 10)
     some = f"; {count} of {total} columns" if count < total else ""
     figure = titled_figure(title + some, height)
-    right, size = (0.97, 7 if count > 3 else 9) if count > 1 else (0.78, 9)
-    panels = panel_grid(figure, count, count, right, gap=0.08, left=0.1)
-    most = int(13 * height / count)  # characters along the side of a panel
+    panels = panel_grid(figure, count, count, right=0.97, gap=0.08, left=0.14)
+    most = int(5 * height / count)  # characters along the side of a panel
     bins = min(max(10, math.isqrt(len(known))), 30)
     columns = list(map(column, names, known.T, positive))
     fewer = min(3, math.sqrt(1000 / len(known)))
     # in turn, so that neither hides the other
     sets = {ORANGE: held_out, BLUE: drawn} if len(held_out) else {BLUE: drawn}
     mixed = np.stack([*sets.values()], axis=1).reshape(-1, count)
-    dots: dict[str, Any] = {"s": 25 / (1 + count) * fewer, "alpha": 0.5, "linewidths": 0}
+    dots: dict[str, Any] = {"s": 8 / (1 + count) * fewer, "alpha": 0.5, "linewidths": 0}
     dots["c"] = [*sets] * len(known)
     for i, j in np.ndindex(count, count):
         if i < j:
             continue
         ax = figure.add_subplot(panels[i, j])
-        columns[j].scale(ax, "x", room=110 // count)
+        columns[j].scale(ax, "x", room=50 // count)
         if i == j:
             _marginal(ax, held_out[:, i], drawn[:, i], columns[i].edges(bins))
         else:
-            columns[i].scale(ax, "y", room=30)
+            columns[i].scale(ax, "y", room=14)
             ax.scatter(mixed[:, j], mixed[:, i], **dots)
             if modes is not None:
-                ax.scatter(modes[:, j], modes[:, i], **MODES | {"s": 30})
+                ax.scatter(modes[:, j], modes[:, i], **MODES | {"s": 12, "linewidths": 0.5})
         bottom, left = i == count - 1, j == 0 < i
-        ax.tick_params(labelsize=size, labelbottom=bottom, labelleft=left)
-        ax.set_xlabel(plain(columns[j].name, most) if bottom else "", fontsize=size + 1)
-        ax.set_ylabel(plain(columns[i].name, most) if left else "", fontsize=size + 1)
-    _legend(figure, loc="upper right", bbox_to_anchor=(0.98, 1 - 0.55 / height))
+        few = count <= TICKED
+        ax.tick_params(labelsize=8, labelbottom=bottom and few, labelleft=left and few)
+        ax.set_xlabel(plain(columns[j].name, most) if bottom else "", fontsize=9)
+        ax.set_ylabel(plain(columns[i].name, most) if left else "", fontsize=9)
+    _legend(figure, loc="upper right", bbox_to_anchor=(0.99, 1 - 0.55 / height))
     return figure
 
 
@@ -98,29 +103,29 @@ def quantiles(
     distances = [_distance(*both) for both in zip(drawn.T, held_out.T, strict=True)]
     dim = len(distances)
     shown = sorted(np.argsort(distances)[-MULTIPLES:])
-    rows = max(round(math.sqrt(len(shown) / 2)), -(-len(shown) // 8), 1)
-    some = f"; the {len(shown)} of {dim} columns that are furthest off" if len(shown) < dim else ""
-    figure = titled_figure(title + some, height := min(max(5, 1 + 1.7 * rows), 10))
-    panels = panel_grid(figure, rows, -(-len(shown) // rows), 0.98, gap=0.4, left=0.1)
+    rows = max(round(math.sqrt(len(shown) / 2)), -(-len(shown) // 6), 1)
+    some = f"; worst {len(shown)} of {dim} columns" if len(shown) < dim else ""
+    figure = titled_figure(title + some, height := min(max(5, 1 + 2 * rows), 10))
+    panels = panel_grid(figure, rows, -(-len(shown) // rows), 0.98, gap=0.45, left=0.12)
     limit = math.sqrt(-math.log(CHANCE / dim / 2) / len(drawn))
     levels = np.linspace(0.01, 0.99, 99)
-    size = 9 if rows == 1 else 7
     for i, k in enumerate(shown):
         shape = column(names[k], held_out[:, k], positive[k])
         ax = figure.add_subplot(panels[divmod(i, panels.ncols)])
         for which in ("x", "y"):
-            shape.scale(ax, which, room=90 // panels.ncols)
+            shape.scale(ax, which, room=40 // panels.ncols)
         ends = (shape.low, shape.high)
-        ax.plot(ends, ends, color="black", linewidth=0.8, label="equal")
+        ax.plot(ends, ends, color="black", linewidth=0.6, label="equal")
         with np.errstate(invalid="ignore"):  # of samples that are not finite
             q = np.quantile(held_out[:, k], levels), np.quantile(drawn[:, k], levels)
         color, label = (RED, "off by more than chance") if distances[k] > limit else (BLUE, "")
-        ax.plot(*q, ".", markersize=4, color=color, label=label)
-        ax.set_title(plain(shape.name, 130 // panels.ncols), fontsize=size + 1, pad=3)
-        ax.tick_params(labelsize=size, pad=2)
-    figure.supxlabel("quantiles of held-out data, 1 % to 99 %", y=0.08 / height, size="medium")
-    figure.supylabel("quantiles of samples of the flow", x=0.008, size="medium")
-    _legend(figure, loc="lower right", bbox_to_anchor=(0.99, 0), ncol=2, fontsize=8)
+        ax.plot(*q, ".", markersize=2, color=color, label=label)
+        ax.set_title(plain(shape.name, 50 // panels.ncols), fontsize=9, pad=3)
+        few = len(shown) <= TICKED
+        ax.tick_params(labelsize=8, pad=2, labelbottom=few, labelleft=few)
+    figure.supxlabel("held-out data", x=0.12, y=0.08 / height, ha="left", size=9)
+    figure.supylabel("samples of the flow", x=0.008, size=9)
+    _legend(figure, loc="lower right", bbox_to_anchor=(1, 0), ncol=2, handlelength=1)
     return figure
 
 
@@ -129,7 +134,7 @@ def _legend(figure: Figure, **where: Any) -> None:
     legend: dict[str, Any] = {}
     for ax in figure.axes:
         legend |= {name: h for h, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(legend.values(), legend.keys(), **where)
+    figure.legend(legend.values(), legend.keys(), fontsize=9, **where)
 
 
 def _distance(first: Array, second: Array) -> float:
@@ -139,26 +144,44 @@ def _distance(first: Array, second: Array) -> float:
     return float(np.abs(shares[0] - shares[1]).max())
 
 
-def latents(u: Array, title: str) -> Figure:
+def latents(u: Array, modes: Array | None, title: str) -> Figure:
     """Histograms of the latents' coordinates, u (N, D), against the standard normal density.
 
-    Of more than eight the first eight.
+    Of more than eight the first eight; of two their scatter too. `modes` (N,) numbers the mode that
+    each came from, which its colour shows.
     """
     count = min(u.shape[1], 8)
-    some = "" if count == u.shape[1] else f"; the first {count} coordinates"
-    figure = titled_figure(title + some)
-    rows = 1 if count <= 4 else 2
-    panels = panel_grid(figure, rows, -(-count // rows), right=0.97, gap=0.32)
+    figure = titled_figure(title + ("" if count == u.shape[1] else f"; the first {count}"))
+    groups = [np.full(len(u), True)] if modes is None else [modes == k for k in np.unique(modes)]
+    colors = [SEVERAL[k % len(SEVERAL)] for k in range(len(groups))]
+    if count == 2:
+        _scatter(figure.add_axes((0.09, 0.16, 0.36, 0.7)), u, groups, colors)
+        panels = panel_grid(figure, 2, 1, right=0.97, gap=0.55, left=0.59)
+    else:
+        rows = 1 if count <= 4 else 2
+        panels = panel_grid(figure, rows, -(-count // rows), right=0.97, gap=0.5)
     t = np.linspace(-4, 4, 200)
     normal = np.exp(-0.5 * t**2) / np.sqrt(2 * np.pi)
-    share = np.full(len(u), 1 / len(u)) / (8 / 50)  # of the bin's width
-    style: dict[str, Any] = {"histtype": "stepfilled", "color": BLUE, "alpha": 0.6}
+    share = 1 / len(u) / (8 / 50)  # of the bin's width
+    style: dict[str, Any] = {"histtype": "stepfilled", "stacked": True, "color": colors}
+    style |= {"bins": 50, "range": (-4, 4)}
     for i in range(count):
         panel = panels[divmod(i, panels.ncols)]
-        ax = figure.add_subplot(panel, xlim=(-4, 4), ylim=(0, 0.8), xlabel=f"$u_{{{i + 1}}}$")
-        ax.hist(u[:, i], bins=50, range=(-4, 4), weights=share, label="latents", **style)
-        ax.plot(t, normal, color=RED, label="standard normal")
-        if panel.is_first_col():
-            ax.set_ylabel("density")
-    figure.axes[0].legend(loc="upper right", fontsize="medium" if rows == 1 else "small")
+        ax = figure.add_subplot(panel, xlim=(-4, 4), ylim=(0, 0.65), yticks=(0, 0.5))
+        parts = [u[group, i] for group in groups]
+        ax.hist(parts, weights=[np.full(len(part), share) for part in parts], alpha=0.6, **style)
+        ax.plot(t, normal, color="black", linewidth=1)
+        ax.set_xlabel(f"$u_{{{i + 1}}}$", labelpad=-8)
+        ax.set_xticks((-3, 3))
+        ax.tick_params(labelsize=9, labelleft=panel.is_first_col())
     return figure
+
+
+def _scatter(ax: Axes, u: Array, groups: Sequence[Array], colors: Sequence[str]) -> None:
+    """Latents (N, 2) in the plane, each group in its colour, and one, two and three deviations."""
+    for group, color in zip(groups, colors, strict=True):
+        x, y = u[group][:SCATTERED].T
+        ax.scatter(x, y, s=3, alpha=0.5, color=color, linewidths=0)
+    for radius in (1, 2, 3):
+        ax.add_patch(Circle((0, 0), radius, fill=False, linewidth=0.7, linestyle="--"))
+    plane(ax, "latents", 4, "u")

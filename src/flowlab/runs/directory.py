@@ -16,7 +16,7 @@ RESULTS = ("metrics.json", ".metrics.json.*.part", "flow.safetensors", "checkpoi
 RUN_FILES = (*BEGUN, *RESULTS, LOG_PROBS, EVENT_FILES)
 # in a run directory, what `write_whole` leaves of a run's files if the process is killed
 PART = re.compile(
-    r"(checkpoints/\.(best|last)\.ckpt|plots/\.\w+\.png|\.metrics\.json|\.flow\.safetensors"
+    r"(checkpoints/\.(best|last)\.ckpt|plots/\.\w+\.(png|gif)|\.metrics\.json|\.flow\.safetensors"
     r"|\.test_log_prob\.npy)"
     r"\.\d+\.part"
 )

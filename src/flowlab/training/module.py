@@ -61,18 +61,13 @@ class Training(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.replicates = Replicates(flows, objective.loss)
-        self.objective = objective
-        self.data = data
-        self.make_optimizer = optimizer
-        self.schedule = schedule
-        self.clip = clip
-        self.patience = patience
+        self.objective, self.data = objective, data
+        self.make_optimizer, self.schedule = optimizer, schedule
+        self.clip, self.patience = clip, patience
         if compile:
             logging.getLogger(__name__).info("compiling the training step: about 20 seconds")
         self.training_loss = torch.compile(self.loss) if compile else self.loss
-        self.config = config
-        self.identity = identity
-        self.seed = seed
+        self.config, self.identity, self.seed = config, identity, seed
         self.rng_state = generator("training", seed).get_state()
         self.has_started = False
         self.seconds = 0.0  # of training, also before a resume
@@ -80,6 +75,7 @@ class Training(pl.LightningModule):
         self.batch = Points(torch.empty(0))
         self.losses: Sums = []  # of the epoch in progress
         self.evaluated: Sums = []
+        self.norms: list[Tensor] = []  # of its steps' gradients, before clipping: (R,) each
         self.names = f"train/{objective.name}", f"val/{objective.name}"
         self.history: dict[str, list[Any]] = {"epoch": [], **{name: [] for name in self.names}}
 
@@ -159,13 +155,15 @@ class Training(pl.LightningModule):
             else:
                 torch.autograd.backward(loss, weight)
             gradients = [p.grad for p in parameters if p.grad is not None]
-            if watch and not math.isfinite(sum(gradient.sum().item() for gradient in gradients)):
+            norms = self.replicates.norms(gradients)
+            if watch and not math.isfinite(norms.sum().item()):
                 raise self.diagnose("a gradient", batch, step)
             if self.clip is not None:
-                self.replicates.clip_gradients_(self.clip)
+                self.replicates.clip_(gradients, norms, self.clip)
             optimizer.step()
             step += 1
             self.losses.append((loss.detach(), index.shape[-1]))
+            self.norms.append(norms)
         self.step, self.batch = step, batch
 
     def on_validation_epoch_start(self) -> None:
@@ -187,6 +185,7 @@ class Training(pl.LightningModule):
         means = {name: float(np.mean(self.history[name][-1])) for name in self.names}
         for logger in self.loggers:
             logger.log_metrics(means | {"epoch": self.current_epoch})
+        self.norms.clear()
 
     def _note(self, epoch: int, train: Tensor, val: Tensor) -> None:
         row = (epoch, train.tolist(), val.tolist())
@@ -237,14 +236,15 @@ class Training(pl.LightningModule):
             "step": self.step,
             "seconds": time.monotonic() - self.start,
             "losses": self._everyones(self.losses),
+            "norms": self.norms,
             # as tensors, for a checkpoint is copied leaf by leaf
             "history": {k: torch.tensor(v, dtype=torch.float64) for k, v in self.history.items()},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["flowlab"]
-        self.rng_state, self.step = state["rng_state"], state["step"]
-        self.seconds = state["seconds"]
+        self.rng_state, self.step, self.seconds = map(state.get, ("rng_state", "step", "seconds"))
         first = self.global_rank == 0  # it takes over what all had
+        self.norms = list(state.get("norms", self.norms))
         self.losses = [(total if first else 0 * total, n) for total, n in state["losses"]]
         self.history = {key: column.tolist() for key, column in state["history"].items()}

@@ -72,15 +72,20 @@ class Replicates(nn.Module):
         rows = [value.detach().isfinite().reshape(self.num, -1).all(1) for value in values]
         return torch.stack(rows).all(0)
 
-    def clip_gradients_(self, norm: float) -> None:
-        """Clip each flow's gradients in their place to a norm."""
+    def norms(self, gradients: Sequence[Tensor]) -> Tensor:
+        """The norm of each flow's gradients, given those of all parameters: (R,)."""
         if self.num == 1:
-            nn.utils.clip_grad_norm_(self.parameters(), norm)
-            return
-        gradients = [p.grad.flatten(1) for p in self.stacked if p.grad is not None]
-        norms = torch.cat(gradients, dim=1).norm(dim=1, keepdim=True)
+            only: Tensor = nn.utils.get_total_norm(gradients)
+            return only.unsqueeze(0)
+        together: Tensor = torch.cat([g.flatten(1) for g in gradients], dim=1).norm(dim=1)
+        return together
+
+    def clip_(self, gradients: Sequence[Tensor], norms: Tensor, most: float) -> None:
+        """Clip each flow's gradients, of these norms, in their place to a norm."""
+        shares = (most / (norms + 1e-6)).clamp(max=1)
         for gradient in gradients:
-            gradient.mul_((norm / (norms + 1e-6)).clamp(max=1))
+            axes = [1] * (gradient.dim() - 1)
+            gradient.mul_(shares if self.num == 1 else shares.reshape(-1, *axes))
 
 
 class _Loss(nn.Module):

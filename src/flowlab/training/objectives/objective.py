@@ -61,8 +61,11 @@ class Objective(ABC, Generic[M]):
             )
         return flow
 
-    def lowest(self, data: Data) -> tuple[str, float] | None:
-        """The lowest mean loss that there can be, in nats, if it is known, and its name."""
+    def lowest(self, data: Data) -> tuple[str, float, float] | None:
+        """The name of the lowest mean loss there can be, if known, and its value on two splits.
+
+        They are those of training and validation, in nats.
+        """
         return None
 
     @abstractmethod

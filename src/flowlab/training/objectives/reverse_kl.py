@@ -36,9 +36,9 @@ class ReverseKL(Objective[Flow]):
         self.truth: Target | Conditional | Unnormalized = build_target(target, dim)
         self.target, self.annealing = target, annealing
 
-    def lowest(self, data: Data) -> tuple[str, float] | None:
+    def lowest(self, data: Data) -> tuple[str, float, float] | None:
         log_z: float | None = getattr(self.truth, "log_z", 0.0)
-        return None if log_z is None else ("$-$log Z", -log_z)
+        return None if log_z is None else ("($-$log Z)", -log_z, -log_z)
 
     def loss(self, flow: Flow, x: Tensor, context: Tensor | None = None) -> Tensor:
         drawn, log_q = _drawn(flow, torch.randn_like(x), context)
