@@ -504,9 +504,11 @@ def test_densities_say_which_flow_they_are_of(tmp_path: Path) -> None:
     figure = sweep_plots.densities(ranked(tmp_path))
     assert figure is not None
     assert [ax.get_title() for ax in figure.axes] == [
-        "num_flows=2\nseed 5 (best of 3): KL 0.250",
-        "num_flows=3\nseed 8: KL 0.125",
+        "truth",
+        "2\nKL 0.250, seed 5",
+        "3\nKL 0.125, seed 8",
     ]
+    assert figure.get_suptitle() == "num_flows: the best first"
 
 
 def test_the_overview_shows_cells_by_data_sets(families: Path) -> None:

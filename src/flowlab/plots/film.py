@@ -27,13 +27,13 @@ def density(
     Shapes: (G, G) each, from 0 for none to 255 for the highest of the true density, over the square
     [-limit, limit]^2 with rows along x2.
     """
-    figure = Figure(figsize=(4, 2.3), dpi=150)
+    figure = Figure(figsize=(4, 2.4), dpi=150)
     canvas: Any = FigureCanvasAgg(figure)
-    caption = figure.text(0.5, 0.94, "", ha="center", va="center", fontsize=10, animated=True)
+    caption = figure.text(0.5, 0.95, "", ha="center", va="center", fontsize=10, animated=True)
     look: dict[str, Any] = {"cmap": COLORMAP, "vmin": 0, "vmax": 255, "interpolation": "bilinear"}
     look |= {"origin": "lower", "extent": (-limit, limit, -limit, limit)}
     for left, name, values in ((0.08, "learned", learned[0]), (0.57, "true", true)):
-        ax = figure.add_axes((left, 0.09, 0.4, 0.4 * 4 / 2.3))
+        ax = figure.add_axes((left, 0.12, 0.4, 0.4 * 4 / 2.4))
         plane(ax, f"{name} density", limit)
         ax.imshow(values, animated=name == "learned", **look)
     canvas.draw()

@@ -29,7 +29,7 @@ def density(axis: Array, learned: Array, true: Array, title: str) -> Figure:
     Shapes: axis (G,) holds the coordinates of a square grid, learned and true (G, G) log-densities
     with rows along x2. Each row has one colour scale.
     """
-    figure = titled_figure(title, height=9.6)
+    figure = titled_figure(title, height=9.8)
     highest = true.max()
     levels: Array = np.asarray(MaxNLocator(21).tick_values(0, np.exp(highest)))
     depths = np.arange(np.ceil(highest) - DEPTH, np.ceil(highest) + 1)
@@ -37,13 +37,13 @@ def density(axis: Array, learned: Array, true: Array, title: str) -> Figure:
         ("density", np.exp, levels, "max"),
         ("log-density", np.asarray, depths, "both"),
     )
-    for bottom, (kind, scale, steps, extend) in zip((0.525, 0.045), kinds, strict=True):
+    for bottom, (kind, scale, steps, extend) in zip((0.52, 0.052), kinds, strict=True):
         for left, values, name in ((0.08, learned, "learned"), (0.51, true, "true")):
-            ax = figure.add_axes((left, bottom, 0.36, 0.375))
+            ax = figure.add_axes((left, bottom, 0.36, 0.367))
             shown = np.maximum(scale(values), steps[0] - 1)  # minus infinity is below all levels
             contours = ax.contourf(axis, axis, shown, steps, cmap=COLORMAP, extend=extend)
             plane(ax, f"{name} {kind}", limit=axis[-1])
-        bar = figure.colorbar(contours, cax=figure.add_axes((0.89, bottom, 0.02, 0.375)))
+        bar = figure.colorbar(contours, cax=figure.add_axes((0.89, bottom, 0.02, 0.367)))
         bar.locator = MaxNLocator(4)
         bar.ax.tick_params(labelsize=9)
     return figure

@@ -181,9 +181,9 @@ def pareto(ranking: Ranking) -> Figure:
 
 
 def densities(ranking: Ranking) -> Figure | None:
-    """What one run of each of the best cells learned, as small multiples on one colour scale.
+    """What one run of each of the best cells learned, after the truth if it is known.
 
-    None unless the data are in the plane, without context.
+    On one colour scale. None unless the data are in the plane, without context.
     """
     import torch
 
@@ -193,24 +193,28 @@ def densities(ranking: Ranking) -> Figure | None:
     flows = [flow_of(cell.runs[0].folder) for cell in shown]
     if any(flow is None or flow.shape != (2,) or flow.context for flow in flows):
         return None
-    extent = extent_of(truth_of(shown[0].runs[0]), flows[0])
+    truth = truth_of(shown[0].runs[0])
+    extent = extent_of(truth, flows[0])
     axis = torch.linspace(-extent, extent, 80)
     points = torch.cartesian_prod(axis, axis)
-    learned = [on_grid(flow.log_prob, points.to(flow.base.loc)) for flow in flows]
-    columns = min(4, len(shown))
-    rows = math.ceil(len(shown) / columns)
-    figure = empty_figure(2.6 * columns, 2.9 * rows + 0.4)
-    top = MaxNLocator(12).tick_values(0, max(float(density.max()) for density in learned))
-    for i, (cell, values) in enumerate(zip(shown, learned, strict=True)):
+    panels = [
+        (_panel_title(cell, ranking), on_grid(flow.log_prob, points.to(flow.base.loc)))
+        for cell, flow in zip(shown, flows, strict=True)
+    ]
+    if truth is not None:
+        panels.insert(0, ("truth", on_grid(truth.log_prob, points)))
+    columns = min(4, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = empty_figure(2 * columns, 2.35 * rows + 0.4)
+    top = MaxNLocator(12).tick_values(0, max(float(density.max()) for _, density in panels))
+    for i, (title, density) in enumerate(panels):
         ax = figure.add_subplot(rows, columns, i + 1)
-        ax.contourf(axis.numpy(), axis.numpy(), values, top, cmap=COLORMAP)
-        name = textwrap.fill(_name(cell, ranking.axes), 38, max_lines=3, placeholder=" …")
-        title = f"{name}\n{_exported(cell, ranking)}".strip()
-        ax.set_title(title, fontsize=8)
+        ax.contourf(axis.numpy(), axis.numpy(), density, top, cmap=COLORMAP)
+        ax.set_title(title, fontsize=9)
         ax.set(aspect="equal", xticks=[], yticks=[])
-    few = len(ranking.cells) > len(shown)
+    axes, few = ", ".join(map(plain, ranking.axes)), len(ranking.cells) > len(shown)
     which = f"the best {len(shown)} of {len(ranking.cells)} cells" if few else "the best first"
-    figure.suptitle(f"learned densities, {which}")
+    figure.suptitle(textwrap.fill(f"{axes}: {which}" if axes else which, 26 * columns), fontsize=10)
     return figure
 
 
@@ -221,12 +225,11 @@ def exported(cell: Cell, measure: str) -> tuple[int, float]:
     return index, run.values(measure)[index]
 
 
-def _exported(cell: Cell, ranking: Ranking) -> str:
-    """The seed of the flow that is shown of a cell, and how good it is."""
-    run, measure = cell.runs[0], ranking.measure
-    (index, value), count = exported(cell, measure), len(run.values(measure))
-    which = f" (best of {count})" if count > 1 else ""
-    return f"seed {run.seed + index}{which}: {TESTS[measure]} {value:.3f}"
+def _panel_title(cell: Cell, ranking: Ranking) -> str:
+    """A cell's values, in the order of the axes; and of the flow that is shown, how good it is."""
+    values = textwrap.shorten(", ".join(map(plain, map(rounded, cell.values))), 24, placeholder="…")
+    (index, value), run = exported(cell, ranking.measure), cell.runs[0]
+    return f"{values}\n{TESTS[ranking.measure]} {value:.3f}, seed {run.seed + index}".strip()
 
 
 def _name(cell: Cell, axes: Sequence[str]) -> str:

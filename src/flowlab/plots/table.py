@@ -155,7 +155,7 @@ def latents(u: Array, modes: Array | None, title: str) -> Figure:
     groups = [np.full(len(u), True)] if modes is None else [modes == k for k in np.unique(modes)]
     colors = [SEVERAL[k % len(SEVERAL)] for k in range(len(groups))]
     if count == 2:
-        _scatter(figure.add_axes((0.09, 0.16, 0.36, 0.7)), u, groups, colors)
+        _scatter(figure.add_axes((0.09, 0.13, 0.37, 0.74)), u, groups, colors)
         panels = panel_grid(figure, 2, 1, right=0.97, gap=0.55, left=0.59)
     else:
         rows = 1 if count <= 4 else 2
@@ -184,4 +184,4 @@ def _scatter(ax: Axes, u: Array, groups: Sequence[Array], colors: Sequence[str])
         ax.scatter(x, y, s=3, alpha=0.5, color=color, linewidths=0)
     for radius in (1, 2, 3):
         ax.add_patch(Circle((0, 0), radius, fill=False, linewidth=0.7, linestyle="--"))
-    plane(ax, "latents", 4, "u")
+    plane(ax, "", 4, "u")
