@@ -20,7 +20,7 @@ COMMANDS = re.findall(r"^    python train\.py (.*)$", TEXT, re.MULTILINE)
 def test_the_blocks_run_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
     for block in BLOCKS:
-        exec(compile(block, "tutorial.md", "exec"), names)  # noqa: S102
+        exec(compile(block, "tutorial.md", "exec"), names)
     said = capsys.readouterr().out
     nll, entropy, kl = map(float, re.findall(r"\d+\.\d+", said))
     assert math.isclose(entropy, build_target("bimodal").entropy, abs_tol=0.005)
