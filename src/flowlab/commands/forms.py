@@ -18,10 +18,15 @@ class Figure(NamedTuple):
     mean: float
     error: float = math.nan
     mark: str = ""
+    digits: int = 4
 
     def __str__(self) -> str:
-        error = "" if math.isnan(self.error) else f" ± {self.error:.4f}"
-        return f"{self.mean:.4f}{error} {self.mark}".rstrip()
+        return f"{self.said(' ± ')} {self.mark}".rstrip()
+
+    def said(self, sign: str) -> str:
+        """The mean and, behind a sign, its error."""
+        error = "" if math.isnan(self.error) else f"{sign}{self.error:.{self.digits}f}"
+        return f"{self.mean:.{self.digits}f}{error}"
 
 
 class Table(NamedTuple):
@@ -94,8 +99,7 @@ def _latex_row(row: Sequence[str | Figure]) -> str:
 def _latex_cell(cell: str | Figure) -> str:
     if not isinstance(cell, Figure):
         return "".join(SIGNS.get(sign, sign) for sign in " ".join(cell.split()))
-    error = "" if math.isnan(cell.error) else rf" \pm {cell.error:.4f}"
-    said = f"{cell.mean:.4f}{error}"
+    said = cell.said(r" \pm ")
     return rf"$\mathbf{{{said}}}$" if cell.mark else f"${said}$"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from flowlab.commands.forms import Figure, Table, braces, markdown, render
+from flowlab.errors import one_line
 from flowlab.runs.comparing import (
     FEW,
     OVER_BOTH,
@@ -67,7 +68,9 @@ def _lines(
         if ranking.data:
             yield from (f"### {' '.join(ranking.data.split())}", "")
         table, tests = _cells(ranking, output)
-        yield from (render(table, "md"), *_legend(ranking, tests), "")
+        yield from (render(table, "md"), *_legend(ranking, tests))
+        yield from () if ranking in together else _papers(ranking)
+        yield ""
     failures = [run for run in runs if not run.completed]
     if failures:
         rows = []
@@ -95,7 +98,7 @@ def _overview(rankings: Sequence[Ranking], where: Standing) -> Table:
     papers = [published(_published(ranking)) for ranking in rankings]
     below: list[list[str | Figure]] = []
     for flow in dict.fromkeys(flow for nlls in papers for flow in nlls):
-        figures = [Figure(nlls[flow]) if flow in nlls else "-" for nlls in papers]
+        figures = [Figure(nlls[flow], digits=2) if flow in nlls else "-" for nlls in papers]
         below.append([flow, *[""] * (len(axes) - 1), *figures, *[""] * 4])
     head = [*axes, *names, "mean rank", "params", "seconds", "ms a step"]
     return Table(head, rows, below, frozenset(names))
@@ -154,10 +157,18 @@ def _legend(ranking: Ranking, tests: set[str]) -> Iterator[str]:
     if tests:
         yield f"= {ranking.measure} not significantly worse than the best's: {_named(tests)},"
         yield "two-sided, p > 0.05, uncorrected; blank where it is, or cannot be told."
-    if figures := published(name := _published(ranking)):
-        by = ranking.cells[0].runs[0].metrics.get(BY, "name")
+
+
+def _papers(ranking: Ranking) -> Iterator[str]:
+    if figures := published(_published(ranking)):
         said = ", ".join(f"{flow} {nll:.2f}" for flow, nll in figures.items())
-        yield f"Published test/nll of {name}, recognised by its {by}: {said}."
+        yield f"Published test/nll; {_recognised(ranking)}: {said}."
+
+
+def _recognised(ranking: Ranking) -> str:
+    """What papers call a data set, and what it was recognised by."""
+    by = ranking.cells[0].runs[0].metrics.get(BY, "name")
+    return f"{ranking.data or 'the data'} taken for {_published(ranking)} by {one_line(by, 20)}"
 
 
 def _named(tests: set[str]) -> str:
@@ -169,6 +180,8 @@ def _overview_legend(rankings: Sequence[Ranking], where: Standing) -> Iterator[s
     yield f"Nats, {_error(rankings)}; rows by their mean rank, where a missing cell is the last."
     yield f"best: by {rankings[0].rank}; =: not significantly worse, as in the tables below;"
     yield "params, seconds and ms a step are means of a row, of a step that trains all replicates."
+    if known := [_recognised(ranking) for ranking in rankings if published(_published(ranking))]:
+        yield f"Rows with a year are published ones, without errors; {', '.join(known)}."
     if not math.isnan(where.critical):
         alike = f"Friedman's test that all flows rank alike: p = {where.p:.2g}"
         yield f"{alike}; mean ranks are told apart from {where.critical:.2f} on (Nemenyi, 5 %)."
