@@ -6,7 +6,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Run
+from hostile import bombs
+
+from flowlab.errors import ModelFileError
+from flowlab.runs.checkpoints import read_checkpoint, seal
+
+
+def test_checkpoints_that_unfold_are_refused_before_they_do(short_run: Run, tmp_path: Path) -> None:
+    good, path = short_run.folder / "checkpoints" / "last.ckpt", tmp_path / "bomb.ckpt"
+    checkpoint = torch.load(good, weights_only=True)
+    for content in bombs(checkpoint, tmp_path / "archive"):
+        path.write_bytes(seal(content))
+        with pytest.raises(ModelFileError, match=r"unfolds to far more|overlap|names|recursion"):
+            read_checkpoint(path)
 
 
 @pytest.mark.long
