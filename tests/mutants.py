@@ -36,7 +36,8 @@ FORMS, REPORT, PAIR = (f"src/flowlab/commands/{name}.py" for name in ("forms", "
 LOOP_TESTS = "test_training.py"
 MODULE, DATA = "src/flowlab/training/module.py", "src/flowlab/training/data.py"
 DIVERGENCE = "src/flowlab/targets/divergence.py"
-PROCESSES = "src/flowlab/processes.py"
+SIGNALS = "src/flowlab/signals.py"
+PROCESSES, PAINTER = "src/flowlab/processes.py", "src/flowlab/painter.py"
 CHECKPOINT = "src/flowlab/callbacks/checkpoint.py"
 CONFIG, COMMAND_LINE = "src/flowlab/config.py", "src/flowlab/commands/train.py"
 EXPLAIN, TERMINAL, HELP = (
@@ -1349,6 +1350,25 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "help: the files that a file is based on left out": Mutant(
         "test_help.py", ((HELP, "in filter(None, map(BASE.match, lines))", "in ()"),)
+    ),
+    # accidents
+    "accidents: the death of the process that draws ends the run": Mutant(
+        "test_painter.py -k goes_on", ((PAINTER, "(BrokenExecutor, MemoryError)", "MemoryError"),)
+    ),
+    "accidents: what the process that draws half wrote is left": Mutant(
+        "test_painter.py -k goes_on",
+        ((PAINTER, "            clear_parts(each)", "            pass"),),
+    ),
+    "accidents: words to a terminal that is gone": Mutant(
+        "test_signals.py -k closed",
+        ((SIGNALS, "os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)", "pass"),),
+    ),
+    "accidents: the second hang-up of a terminal ends the program at once": Mutant(
+        "test_signals.py -k closed",
+        ((SIGNALS, "signal.signal(signum, signal.SIG_IGN)\n        _leave", "_leave"),),
+    ),
+    "accidents: nohup in vain": Mutant(
+        "test_signals.py -k nohup", ((SIGNALS, "!= signal.SIG_IGN", "!= None"),)
     ),
     # several processes
     "processes: a lone task of a Slurm job taken for one of several": Mutant(

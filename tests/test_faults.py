@@ -89,7 +89,9 @@ def test_runs_cut_by_signals_at_random_moments_go_on_to_the_same_end() -> None:
     assert "6 signals, 0 of 2 runs ended differently" in run.stdout
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_stops_saves_and_says_so(
     signum: signal.Signals, code: int, commands: Commands, tmp_path: Path
 ) -> None:

@@ -1,5 +1,8 @@
 """Files that are whole or absent, and the process that draws them."""
 
+import multiprocessing as mp
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -42,3 +45,60 @@ def test_a_file_is_replaced_whole_or_left_alone(tmp_path: Path) -> None:
         write_whole(path, "not bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"first"
     assert list(path.parent.iterdir()) == [path]
+
+
+def end_by(signum: signal.Signals, flag: Path) -> Figure:
+    """Ends the process that draws, the first time."""
+    if not flag.exists():
+        flag.touch()
+        part = flag.with_name(f".end.png.{os.getpid()}.part")
+        part.touch()  # as in the middle of writing
+        os.kill(os.getpid(), signum)
+    return empty(1)
+
+
+def out_of_memory() -> Figure:
+    raise MemoryError
+
+
+def test_without_the_process_that_draws_the_training_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    painter, other, end = Painter(), Painter(), tmp_path / "end.png"
+    painter.paint("before", tmp_path / "before.png", empty, 1)
+    painter.paint("end", end, end_by, signal.SIGKILL, tmp_path / "flag")
+    painter.paint("after", tmp_path / "after.png", empty, 1)
+    assert [tag for tag, _ in painter.finished(wait=True)] == ["before"]
+    painter.paint("dropped", end, empty, 1)
+    assert painter.finished(wait=True) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"before.png", "flag"}
+    (record,) = caplog.records
+    assert record.getMessage().startswith("warning: the process that draws was lost")
+    painter.start_again()
+    painter.paint("end", end, end_by, signal.SIGKILL, tmp_path / "flag")
+    other.paint("of another run", tmp_path / "other.png", empty, 1)
+    assert [tag for tag, _ in painter.finished(wait=True)] == ["end"]
+    assert [tag for tag, _ in other.finished(wait=True)] == ["of another run"]
+
+
+def test_a_process_that_ended_between_two_pictures_is_as_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    painter = Painter()
+    painter.paint("one", tmp_path / "one.png", empty, 1)
+    painter.finished(wait=True)
+    (drawing,) = mp.active_children()
+    drawing.kill()
+    drawing.join()
+    painter.paint("two", tmp_path / "two.png", empty, 1)
+    assert painter.finished(wait=True) == []
+    assert len(caplog.records) == 1
+
+
+def test_a_picture_that_needs_too_much_memory_ends_no_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    painter = Painter()
+    painter.paint("large", tmp_path / "large.png", out_of_memory)
+    assert painter.finished(wait=True) == []
+    assert len(caplog.records) == 1

@@ -1,7 +1,7 @@
 """What can end a run before its time: one class and one exit code for each kind.
 
 The message is one line that names the key or file, what was got, what is allowed and what to do.
-Exit codes 130 and 143, after SIGINT and SIGTERM, come as SystemExit.
+Exit codes 130, 143 and 129, after SIGINT, SIGTERM and SIGHUP, come as SystemExit.
 """
 
 

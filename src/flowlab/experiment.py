@@ -42,7 +42,7 @@ def train(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
 
     `callbacks` are the caller's own, beside those of the configuration. Raises a FlowlabError,
     before anything is written if it is the configuration's fault; and SystemExit, with the run
-    saved, on SIGINT and SIGTERM. A script that calls it needs the usual `if __name__ ==
+    saved, on SIGINT, SIGTERM and SIGHUP. A script that calls it needs the usual `if __name__ ==
     "__main__":`, for the process that draws imports the script.
     """
     validate(cfg)

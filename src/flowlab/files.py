@@ -49,6 +49,12 @@ def read_small(path: Path, most: int) -> bytes:
     return content
 
 
+def clear_parts(path: Path) -> None:
+    """Remove what a process that was killed in `whole` has left beside a file's place."""
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        part.unlink(missing_ok=True)
+
+
 def digest(paths: Sequence[Path]) -> str:
     """The SHA-256 of a file's content, or of several's one after the other."""
     sha256 = hashlib.sha256()

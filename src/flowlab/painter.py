@@ -6,6 +6,7 @@ It imports matplotlib but not torch, and there is one for the whole program.
 import atexit
 import gc
 import io
+import logging
 import multiprocessing as mp
 import multiprocessing.util
 import os
@@ -13,7 +14,8 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from flowlab import signals
-from flowlab.files import write_whole
+from flowlab.files import clear_parts, write_whole
+
+log = logging.getLogger(__name__)
 
 # what becomes a PNG, or is a GIF already
 Plot = Callable[..., Figure | bytes]
@@ -32,32 +36,63 @@ class Painter:
 
     `paint` returns at once. `finished` gives the pictures that are done, as (tag, bytes) and in the
     order in which they were asked for; an exception in drawing is raised there.
+
+    A process that is killed, or that has not enough memory, is no reason to end a training: one
+    line says so, what was asked for is dropped, and so is what comes until `start_again`.
     """
 
     def __init__(self) -> None:
-        self._pending: deque[tuple[Any, Future[bytes]]] = deque()
+        self._pending: deque[tuple[Any, Path, Future[bytes]]] = deque()
+        self._lost = False
+
+    def start_again(self) -> None:
+        """Try once more with a new process, if the last one was lost."""
+        self._lost = False
 
     def paint(self, tag: Any, path: Path, plot: Plot, *args: Any) -> None:
         """Draw plot(*args), save it at `path` and keep it for `finished` under `tag`."""
-        self._pending.append((tag, _pool().submit(_paint, path, plot, args)))
+        if self._lost:
+            return
+        try:
+            self._pending.append((tag, path, _pool().submit(_paint, path, plot, args)))
+        except (BrokenExecutor, OSError):  # it has ended, or cannot begin
+            self._lose(path)
 
     def finished(self, wait: bool = False) -> list[tuple[Any, bytes]]:
         """The pictures that are done, in order; with `wait`, all of them."""
         done = []
-        while self._pending and (wait or self._pending[0][1].done()):
-            tag, future = self._pending.popleft()
-            done.append((tag, future.result()))
+        while self._pending and (wait or self._pending[0][-1].done()):
+            tag, path, future = self._pending.popleft()
+            try:
+                done.append((tag, future.result()))
+            except (BrokenExecutor, MemoryError):
+                self._lose(path)
         return done
 
     def cancel(self) -> None:
         """Drop what is not drawn yet."""
-        for _, future in self._pending:
+        for *_, future in self._pending:
             future.cancel()
+
+    def _lose(self, path: Path) -> None:
+        log.warning(
+            "warning: the process that draws was lost, killed perhaps or out of memory; "
+            "pictures are missing, the run goes on"
+        )
+        self._lost = True
+        self.cancel()
+        for each in (path, *(path for _, path, _ in self._pending)):
+            clear_parts(each)
+        self._pending.clear()
+        if _pool.cache_info().currsize:
+            _pool().shutdown(wait=False)
+            _pool.cache_clear()
 
 
 def start() -> None:
     """Start the process ahead of the first picture, so that its imports run beside others."""
-    _pool()
+    with suppress(OSError):  # the first picture says so
+        _pool()
 
 
 @cache

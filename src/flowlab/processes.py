@@ -132,7 +132,7 @@ def taking_part() -> Iterator[None]:
             yield
         except BaseException as error:
             code = error.code if isinstance(error, SystemExit) else 1
-            if code in (0, None, 130, 143):
+            if code in (0, None, *signals.EXIT_CODES):
                 raise
             if not isinstance(error, SystemExit):
                 traceback.print_exc()
@@ -175,7 +175,7 @@ def together() -> Iterator[None]:
 def start_anew(num: int) -> NoReturn:
     """Run this program's command line as `num` processes, by torchrun's agent; exit as they do.
 
-    SIGINT and SIGTERM are passed on to them.
+    Signals are passed on to them.
     """
     import logging
 
@@ -184,6 +184,7 @@ def start_anew(num: int) -> NoReturn:
     from torch.distributed.elastic.rendezvous import rendezvous_handler_registry
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(s.name for s in signals.SIGNALS)
     logging.disable()  # the processes themselves say what there is to say
     rendezvous_handler_registry.register("loopback", _rendezvous)
     config = LaunchConfig(

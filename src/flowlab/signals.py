@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do, from the program's first line to its last: nobody else sets it."""
+"""What SIGINT, SIGTERM and SIGHUP do, from the first line to the last: nobody else sets it."""
 
 import os
 import signal
@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+    SIGNALS.append(signal.SIGHUP)
+EXIT_CODES = [128 + signum for signum in SIGNALS]
 UNDER_SUBMITIT = "SUBMITIT_EXECUTOR" in os.environ  # which answers Slurm's SIGTERM by itself
 
 
@@ -20,10 +23,27 @@ def leave_at_once() -> None:
 
 
 def leave_by_exception() -> None:
-    """Have signals end the program by KeyboardInterrupt, or by SystemExit with 143."""
+    """Have signals end the program by KeyboardInterrupt, or by SystemExit with 143 or 129."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if not UNDER_SUBMITIT:
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for signum in SIGNALS[1:]:
+        if not (UNDER_SUBMITIT and signum == signal.SIGTERM):
+            signal.signal(signum, _exit)
+
+
+def _exit(signum: int, frame: FrameType | None) -> None:
+    if signum == signal.SIGHUP:  # of which a closed terminal sends several
+        signal.signal(signum, signal.SIG_IGN)
+        _leave_lost_terminal()
+    sys.exit(128 + signum)
+
+
+def _leave_lost_terminal() -> None:
+    """Speak to nobody if the terminal is gone, for writing to it is an error."""
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def ignore() -> None:
@@ -72,7 +92,7 @@ class Noted:
         if threading.current_thread() is not threading.main_thread():
             return
         self.handlers = {signum: signal.signal(signum, self._note) for signum in SIGNALS}
-        heeded: tuple[int, ...] = SIGNALS
+        heeded = SIGNALS[:2]  # not SIGHUP, of which a closed terminal sends several
         if UNDER_SUBMITIT:  # Slurm's warning, before it asks to requeue
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             heeded = SIGNALS[:1]
@@ -91,10 +111,12 @@ class Noted:
         self.handlers.clear()
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
+        if signum == signal.SIGHUP:
+            _leave_lost_terminal()
         self.signum = signum
 
 
-def _exit_at_the_second(reader: int, heeded: tuple[int, ...]) -> None:
+def _exit_at_the_second(reader: int, heeded: list[signal.Signals]) -> None:
     """Watch from a thread: Python calls handlers only when a batch's long operations are done."""
     with os.fdopen(reader, "rb", buffering=0) as signals:
         seen = 0

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM in the middle of a training."""
+"""Signals in the middle of a training."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from flowlab import signals
 class Interrupt(Callback):
     """Stops a training after a chunk of batches, with last.ckpt saved; a second signal at once.
 
-    Raises SystemExit with 128 + the signal's number: 130 for SIGINT, 143 for SIGTERM. Of several
-    processes all stop together. Part of every run, and not of its configuration.
+    Raises SystemExit with 128 + the signal's number: 130 for SIGINT, 143 for SIGTERM, 129 for
+    SIGHUP. Of several processes all stop together. Part of every run, and not of its configuration.
     """
 
     def __init__(self) -> None:

@@ -163,7 +163,7 @@ def quietly() -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
         code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
-        if Validate.to_go_on and code in (130, 143):
+        if Validate.to_go_on and code in signals.EXIT_CODES:
             print(Validate.to_go_on, file=sys.stderr)
         sys.exit(code)
     except Exception:

@@ -106,7 +106,7 @@ def write(
 ) -> None:
     """Write pieces of so many rows, with a bar; a signal ends it after the next one.
 
-    Raises SystemExit with 130 or 143 then, when nothing is left behind.
+    Raises SystemExit with 128 + its number then, when nothing is left behind.
     """
     from flowlab.writing import writing
 
