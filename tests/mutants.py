@@ -36,7 +36,8 @@ FORMS, REPORT, PAIR = (f"src/flowlab/commands/{name}.py" for name in ("forms", "
 LOOP_TESTS = "test_training.py"
 MODULE, DATA = "src/flowlab/training/module.py", "src/flowlab/training/data.py"
 DIVERGENCE = "src/flowlab/targets/divergence.py"
-SIGNALS = "src/flowlab/signals.py"
+SIGNALS, LIFE = "src/flowlab/signals.py", "src/flowlab/runs/life.py"
+OUTPUT = "src/flowlab/commands/output.py"
 PROCESSES, PAINTER = "src/flowlab/processes.py", "src/flowlab/painter.py"
 CHECKPOINT = "src/flowlab/callbacks/checkpoint.py"
 CONFIG, COMMAND_LINE = "src/flowlab/config.py", "src/flowlab/commands/train.py"
@@ -1366,6 +1367,17 @@ MUTANTS: dict[str, Mutant] = {
     "accidents: the second hang-up of a terminal ends the program at once": Mutant(
         "test_signals.py -k closed",
         ((SIGNALS, "signal.signal(signum, signal.SIG_IGN)\n        _leave", "_leave"),),
+    ),
+    "accidents: a mistake in the data leaves a directory": Mutant(
+        "test_files.py -k leaves_nothing", ((LIFE, "mistake and undo(run_dir)", "False"),)
+    ),
+    "accidents: what was there before goes with it": Mutant(
+        "test_files.py -k there_before",
+        ((DIRECTORY, "None if any(run_dir.iterdir()) else made", "made"),),
+    ),
+    "accidents: a disk that takes no log is a bug of ours": Mutant(
+        "test_command_line.py -k disk_that_takes",
+        ((OUTPUT, "error.__cause__ if type(error) is ValueError else error", "error"),),
     ),
     "accidents: nohup in vain": Mutant(
         "test_signals.py -k nohup", ((SIGNALS, "!= signal.SIG_IGN", "!= None"),)

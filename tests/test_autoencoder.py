@@ -297,6 +297,10 @@ def test_replicates_have_the_figures_of_the_runs_of_their_seeds(
     [
         (("experiment=vae", "data.binary=false"), "zeros and ones; add data.binary=true"),
         (("experiment=vae", "data.binary=maybe"), "data.binary=maybe: expected"),
+        (
+            ("experiment=vae", "data=table", "data.path=x.csv"),
+            "objective=elbo is for .*; choose data=digits",
+        ),
         (("objective=elbo", "data=bimodal"), r"objective=elbo is for images, got .* \(2,\)"),
         (
             ("objective=elbo", "data=digits", "data.binary=true", "flow=planar"),

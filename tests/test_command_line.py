@@ -24,11 +24,12 @@ from omegaconf import DictConfig, OmegaConf
 from flowlab.commands import arguments, terminal
 from flowlab.commands import train as command_line
 from flowlab.commands.explain import is_theirs, quoted
+from flowlab.commands.output import here, output_errors
 from flowlab.commands.sweep import run_cell
 from flowlab.commands.terminal import one_line_errors
 from flowlab.commands.train import Validate, in_our_words, quietly
 from flowlab.config import MAF, validate
-from flowlab.errors import ConfigError, DataError, FlowlabError
+from flowlab.errors import ConfigError, DataError, FlowlabError, OutputError
 from flowlab.experiment import train
 from flowlab.flows import FLOWS, build_flow
 from flowlab.parts import check_parts
@@ -439,6 +440,47 @@ def test_whose_an_error_is(compose_config: Compose) -> None:
         build_flow("spline", 2, nosuch=0)
     assert not is_theirs(ours.value)
     assert not is_theirs(BrokenPipeError())
+
+
+FULL = OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "logging's"])
+def test_a_disk_that_takes_nothing_of_hydras_is_one_line(
+    wrapped: bool,
+) -> None:
+    error = ValueError("Unable to configure handler 'file'") if wrapped else FULL
+    error.__cause__ = FULL if wrapped else None
+    with pytest.raises(OutputError) as caught, output_errors(lambda: "run"):
+        raise error
+    assert str(caught.value) == f"run: cannot be written to ({FULL})"
+
+
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (ConfigError("theirs"), "run"),
+        (OutputError("x"), "run"),
+        (ValueError("ours"), "run"),
+        (FULL, ""),
+    ],
+)
+def test_other_errors_than_hydras_of_the_disk_stay_as_they_are(
+    error: Exception, place: str
+) -> None:
+    with pytest.raises(type(error)) as caught, output_errors(lambda: place):
+        raise error
+    assert caught.value is error
+
+
+def test_a_working_directory_that_was_deleted_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OutputError, match="the working directory was deleted"):
+        here()
 
 
 class Fail(Callback):

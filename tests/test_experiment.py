@@ -1,6 +1,7 @@
 """Whole runs in process: what they write, what they resume, and what the figures mean."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tensorboard.plugins.hparams import metadata
 
 from flowlab import load
 from flowlab.data import Data, Points, toy
-from flowlab.experiment import train
+from flowlab.experiment import take_threads, train
 from flowlab.targets import Bimodal
 
 PICTURES = ("density", "surface", "samples", "grid", "loss", "latents")
@@ -187,3 +188,16 @@ def test_a_conditional_target_is_learned_given_its_context(
     assert flow.sample(3, context=torch.zeros(5, 1)).shape == (3, 5, 2)
     pictures = {path.stem for path in (tmp_path / "plots").iterdir()}
     assert pictures == {"samples", "loss", "latents"}
+
+
+def test_more_threads_than_cores_are_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    before = torch.get_num_threads()
+    take_threads(3)
+    assert torch.get_num_threads() == 3
+    take_threads(2)
+    torch.set_num_threads(before)
+    (record,) = caplog.records
+    assert record.getMessage() == "warning: num_threads=3: slow, for this machine has 2 cores"

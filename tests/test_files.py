@@ -1,16 +1,20 @@
 """Files that are whole, and run directories that are one run's alone."""
 
+import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import NO_PICTURES, SHORT, Compose, Run
+from omegaconf import OmegaConf
 
-from flowlab.errors import OutputError
+from flowlab.errors import ConfigError, DataError, NonFiniteError, OutputError
 from flowlab.experiment import train
 from flowlab.files import write_whole
-from flowlab.runs.directory import claim, release
+from flowlab.runs.directory import claim, latest, release, shown
+from flowlab.runs.life import open_run
 
 OURS = (
     ".metrics.json.123.part",
@@ -122,3 +126,51 @@ def test_a_file_is_on_the_disk_before_it_is_in_its_place(
     write_whole(tmp_path / "file", b"content")
     assert happened == ["fsync of 7 bytes", "replace"]
     assert contents(tmp_path) == {"file"}
+
+
+def fail(error: Exception, run_dir: Path, ckpt_path: Path | None = None, **metrics: Any) -> None:
+    """A run that ends by an error, after Hydra has begun its directory."""
+    cfg = OmegaConf.create({"run_dir": str(run_dir), "ckpt_path": ckpt_path, "seed": 0})
+    with suppress(type(error)), open_run(cfg) as run:
+        touch(run_dir, ".hydra/config.yaml", "train.log")
+        run.metrics.update(metrics)
+        raise error
+
+
+def test_a_mistake_that_is_found_before_the_training_leaves_nothing(tmp_path: Path) -> None:
+    fail(DataError("row 7"), tmp_path / "outputs" / "today" / "run")
+    assert contents(tmp_path) == set()
+
+
+@pytest.mark.parametrize("name", ["mine.log", "train.log", ".hydra/mine"])
+def test_a_folder_that_was_there_before_stays(name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    fail(DataError("row 7"), tmp_path / "empty")
+    assert contents(tmp_path) == {"empty"}
+    touch(tmp_path / "run", name)
+    (tmp_path / "run" / name).write_text("mine")
+    fail(DataError("row 7"), tmp_path / "run")
+    assert (tmp_path / "run" / name).read_text() == "mine"
+
+
+def test_what_may_be_needed_stays(tmp_path: Path) -> None:
+    fail(RuntimeError("a bug"), tmp_path / "bug")
+    fail(NonFiniteError("step 7"), tmp_path / "trained", epochs=3)
+    touch(tmp_path, "cut/.hydra/config.yaml")
+    fail(DataError("row 7"), tmp_path / "cut", ckpt_path=tmp_path / "cut")
+    for name, error in {"bug": "a bug", "trained": "step 7"}.items():
+        assert json.loads((tmp_path / name / "metrics.json").read_text())["error"] == error
+    assert (tmp_path / "cut" / ".hydra" / "config.yaml").exists()
+
+
+def test_a_run_ends_well_without_a_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    assert shown(tmp_path / "run") == "../run"
+    gone.rmdir()
+    assert shown(tmp_path / "run") == str(tmp_path / "run")
+    with pytest.raises(ConfigError, match="of the working directory"):
+        latest()

@@ -1,5 +1,7 @@
 """One run, from its configuration to its metrics: the one place where the parts meet."""
 
+import logging
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, cast
@@ -30,6 +32,8 @@ from flowlab.training.module import Training
 from flowlab.training.objectives import Objective
 from flowlab.training.objectives.objective import PER_POINT, summarized
 
+log = logging.getLogger(__name__)
+
 TITLES = {
     "test/nll": "test NLL",
     "test/elbo": "ELBO",
@@ -55,7 +59,7 @@ def train(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
 def train_checked(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
     """`train` for a configuration that has been checked, as the command line's has."""
     processes.check_started(cfg)
-    torch.set_num_threads(cfg.num_threads)
+    take_threads(cfg.num_threads)
     with open_run(cfg) as run, _logger(cfg, run) as logger:
         seeds = range(cfg.seed, cfg.seed + cfg.replicates)
         data = DataModule(_data(cfg, seeds), cfg.data.batch_size, seeds)
@@ -91,6 +95,14 @@ def train_checked(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Met
             result |= {f"{name}_best": run.metrics[name] for name in module.names}
             logger.log_result(*hparams(cfg), result, trainer.current_epoch)
     return run.metrics
+
+
+def take_threads(num: int) -> None:
+    """Compute with so many threads, and warn of more than there are cores."""
+    torch.set_num_threads(num)
+    cores = os.cpu_count() or num
+    if num > cores and processes.is_first():
+        log.warning(f"warning: num_threads={num}: slow, for this machine has {cores} cores")
 
 
 def _logger(cfg: DictConfig, run: Run) -> Any:

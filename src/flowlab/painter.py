@@ -99,7 +99,8 @@ def start() -> None:
 def _pool() -> ProcessPoolExecutor:
     if mp.get_start_method(allow_none=True) == "loky":  # joblib's, which a new process cannot find
         mp.set_start_method("spawn", force=True)
-    pool = ProcessPoolExecutor(1, mp.get_context("spawn"), initializer=_initialise)
+    with signals.kept_from_children():  # starts a process too, that looks after semaphores
+        pool = ProcessPoolExecutor(1, mp.get_context("spawn"), initializer=_initialise)
     # a process that multiprocessing started, as joblib's are, would wait for the pool's at its end;
     # the priority is above that of the pool's queues
     mp.util.Finalize(None, pool.shutdown, exitpriority=100)

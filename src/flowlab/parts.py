@@ -26,6 +26,7 @@ from flowlab.training.objectives import Objective
 MONITOR = "LearningRateMonitor"  # the callback of Lightning's that does here what it says
 OWN = {"data": ["batch_size"], "trainer": ["patience"]}  # the loop's
 PARTIAL = ("optimizer", "schedule")
+BINARY = "objective=elbo is for images of zeros and ones; choose data=digits or data=images"
 SIDE = 64  # of an image that any flow of images can have
 Shape = tuple[int, ...]
 
@@ -100,7 +101,8 @@ def _check_part(group: str, values: Any) -> Any:
         if key not in known + own + private and len(known) == len(parameters):
             named = known + own
             hint = near(key, dict.fromkeys(named)) or f"available: {', '.join(named)}"
-            raise ConfigError(f"{group}.{key}: no such key; {hint}")
+            said = BINARY if (group, key) == ("data", "binary") else f"no such key; {hint}"
+            raise ConfigError(f"{group}.{key}: {said}")
     needed += own if group == "data" else []
     for key in private if group in PARTIAL else needed:
         if key not in values:

@@ -184,7 +184,6 @@ def start_anew(num: int) -> NoReturn:
     from torch.distributed.elastic.rendezvous import rendezvous_handler_registry
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(s.name for s in signals.SIGNALS)
     logging.disable()  # the processes themselves say what there is to say
     rendezvous_handler_registry.register("loopback", _rendezvous)
     config = LaunchConfig(
@@ -193,6 +192,7 @@ def start_anew(num: int) -> NoReturn:
         run_id="flowlab",
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
+        signals_to_handle=",".join(signum.name for signum in signals.SIGNALS),
     )
     try:
         elastic_launch(config, sys.executable)(*sys.orig_argv[1:])

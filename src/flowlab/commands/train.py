@@ -26,10 +26,11 @@ from flowlab import processes, signals
 from flowlab.commands import arguments
 from flowlab.commands.explain import explain, is_theirs
 from flowlab.commands.help import print_help
+from flowlab.commands.output import here, output_errors
 from flowlab.commands.sweep import check_sweep, finish_sweep, run_cell
 from flowlab.commands.terminal import FULL_ERROR, check_bars, one_line_errors
 from flowlab.config import validate
-from flowlab.errors import ConfigError, OutputError
+from flowlab.errors import ConfigError
 from flowlab.runs.directory import claim
 
 # on the command line and not in conf/, so that a run's saved configuration is checked too
@@ -39,10 +40,11 @@ VALIDATE = "++hydra.callbacks.validate._target_=flowlab.commands.train.Validate"
 def main(conf: Path) -> None:
     """Train as the command line says, with the configurations in the folder `conf`."""
     with processes.taking_part(), one_line_errors(), quietly():
-        sys.path.append(str(Path.cwd()))  # for data and extensions, after all that is installed
+        sys.path.append(here())  # for data and extensions, after all that is installed
         args = arguments.read(sys.argv[1:])
         folders = [conf, *map(Path, filter(None, [args.config_dir]))]
-        with in_our_words(folders, args.overrides):
+        output = output_errors(lambda: Validate.output)
+        with in_our_words(folders, args.overrides), output:
             if args.help:
                 print_help(folders, args.overrides)
             else:
@@ -85,7 +87,8 @@ class Validate(Callback):
     """
 
     to_go_on = ""  # a line on how to, in the process that leads a sweep
-    made: Sequence[Path] = ()  # folders that are not there yet, from the inmost on
+    made: Sequence[Path] = ()  # folders of a sweep that are not there yet, from the inmost on
+    output = ""  # the directory that Hydra writes into
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with past_hydra():
@@ -107,13 +110,14 @@ class Validate(Callback):
                 processes.start_anew(config.trainer.devices)
             processes.check_started(config)
             if processes.is_first():
-                Validate.made = _missing(config.hydra.run.dir)
                 claim(Path(config.hydra.run.dir), config.ckpt_path)
+            Validate.output = config.hydra.run.dir
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with past_hydra():
             Validate.made = _missing(config.hydra.sweep.dir)
             check_sweep(config)
+            Validate.output = config.hydra.sweep.dir
             folder = os.path.relpath(config.hydra.sweep.dir)
             if not re.fullmatch(r"[\w./-]*", folder):
                 folder = "'" + folder.replace("'", r"\'") + "'"
@@ -181,8 +185,6 @@ def in_our_words(folders: Sequence[Path], words: Sequence[str]) -> Iterator[None
     except (Refused, Exception) as caught:
         error = caught.__cause__ if isinstance(caught, Refused) else caught
         assert error is not None
-        if is_theirs(error) and isinstance(error, OSError) and Validate.made:
-            raise OutputError(f"{Validate.made[0]}: cannot be written to ({error})") from error
         if is_theirs(error):
             raise ConfigError(explain(error, folders, words)) from error
         raise error from error.__cause__

@@ -93,7 +93,10 @@ def opened(run: str) -> Used:
     except FileNotFoundError as error:
         raise ConfigError(f"{error}, or latest") from error
     if not isinstance(flow, Flow) or len(flow.shape) != 1:
-        raise ConfigError(f"{path}: a flow of points of shape {flow.shape}; expected rows")
+        raise ConfigError(
+            f"{path}: a flow of points of shape {tuple(flow.shape)}; expected rows; of others "
+            f"flowlab.load({str(path)!r}).sample(10) gives some in Python"
+        )
     return Used(path, flow, schema or Schema.plain(flow.shape[0], flow.context))
 
 

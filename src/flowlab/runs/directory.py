@@ -3,6 +3,8 @@
 import fcntl
 import os
 import re
+import shutil
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from flowlab.errors import ConfigError, OutputError
 
 EVENT_FILES = "events.out.tfevents.*"
+LOG = "train.log"
 BEGUN = (".hydra", "*.log")  # what Hydra writes into a run directory before the run does
 LOG_PROBS = "test_log_prob.npy"
 RESULTS = ("metrics.json", ".metrics.json.*.part", "flow.safetensors", "checkpoints", "plots")
@@ -23,7 +26,8 @@ PART = re.compile(
 
 DEFAULT = ("outputs/*/*", "multirun/*/*/*")  # where conf/train.yaml puts runs
 
-_claimed: dict[Path, int] = {}
+# for each run directory the lock, and the folders that were made for it; None if it had files
+_claimed: dict[Path, tuple[int, list[Path] | None]] = {}
 
 
 def claim(run_dir: Path, ckpt_path: Any) -> None:
@@ -36,6 +40,7 @@ def claim(run_dir: Path, ckpt_path: Any) -> None:
     run_dir = run_dir.absolute()
     if run_dir in _claimed:
         return
+    made = [folder for folder in (run_dir, *run_dir.parents) if not folder.exists()]
     descriptor = lock(run_dir)
     if ckpt_path is not None and run_of(Path(str(ckpt_path))) == run_dir.resolve():
         for folder in (run_dir, run_dir / "checkpoints", run_dir / "plots"):
@@ -49,7 +54,7 @@ def claim(run_dir: Path, ckpt_path: Any) -> None:
         else:
             reason = f"holds {listed(others)}; a run needs an absent or an empty folder:"
         raise OutputError(f"{run_dir}: {reason} choose another hydra.run.dir")
-    _claimed[run_dir] = descriptor
+    _claimed[run_dir] = descriptor, None if any(run_dir.iterdir()) else made
 
 
 def run_of(ckpt_path: Path) -> Path:
@@ -63,7 +68,8 @@ def latest() -> Path:
     """The run in the default folders whose flow was saved last. Raises ConfigError without one."""
     flows = [path for where in DEFAULT for path in Path().glob(f"{where}/flow.safetensors")]
     if not flows:
-        raise ConfigError(f"latest: no finished run in {' or '.join(DEFAULT)} of {Path.cwd()}")
+        where = f"{' or '.join(DEFAULT)} of the working directory"
+        raise ConfigError(f"latest: no finished run in {where}")
     return max(flows, key=lambda path: path.stat().st_mtime_ns).parent
 
 
@@ -112,5 +118,29 @@ def holds_run(run_dir: Path) -> bool:
 
 def release(run_dir: Path) -> None:
     """Let other processes have the directory again."""
-    if (descriptor := _claimed.pop(run_dir.absolute(), None)) is not None:
-        os.close(descriptor)
+    if (claimed := _claimed.pop(run_dir.absolute(), None)) is not None:
+        os.close(claimed[0])
+
+
+def undo(run_dir: Path) -> bool:
+    """Have a run that did not begin leave nothing, not even folders that were made for it.
+
+    Returns False, with all as it is, if its directory has or had files that are not Hydra's.
+    """
+    made = _claimed[run_dir.absolute()][1]
+    if made is None or strangers(run_dir, (".hydra", LOG)):
+        return False
+    shutil.rmtree(run_dir / ".hydra", ignore_errors=True)
+    (run_dir / LOG).unlink(missing_ok=True)
+    with suppress(OSError):  # of another run's folders the outer ones may be too
+        for folder in made:
+            folder.rmdir()
+    return True
+
+
+def shown(path: Path) -> str:
+    """A path as one is used to read it: from here, if there is a here."""
+    try:
+        return os.path.relpath(path)
+    except FileNotFoundError:  # the working directory was deleted
+        return str(path)

@@ -16,7 +16,7 @@ from flowlab import processes
 from flowlab.errors import FlowlabError, OutputError
 from flowlab.files import write_whole
 from flowlab.runs.checkpoints import checkpoint_file
-from flowlab.runs.directory import claim, holds_run, release, run_of
+from flowlab.runs.directory import claim, holds_run, release, run_of, shown, undo
 from flowlab.runs.provenance import provenance
 from flowlab.runs.resume import say_where_it_goes_on
 from flowlab.runs.summary import summary
@@ -41,9 +41,10 @@ class Run(NamedTuple):
 def open_run(cfg: DictConfig) -> Iterator[Run]:
     """The directory of a run, for the time that it takes.
 
-    Whatever ends the run, its metrics are written, with its status. Raises OutputError for a
-    directory that is another's or cannot be written to, and SystemExit with 130 or 143 after a
-    signal. Of several processes all but the first write nothing.
+    Whatever ends the run, its metrics are written, with its status; but of a mistake that is found
+    before the training, as in the data, nothing is left. Raises OutputError for a directory that is
+    another's or cannot be written to, and SystemExit with 128 + its number after a signal. Of
+    several processes all but the first write nothing.
     """
     run_dir = Path(str(cfg.run_dir))
     before = resume = None
@@ -66,11 +67,14 @@ def open_run(cfg: DictConfig) -> Iterator[Run]:
         metrics["status"] = "interrupted" if stopped else "failed"
         if not stopped:
             metrics["error"] = str(error)
-        if "epochs" in metrics or not (run_dir / "metrics.json").exists():
-            with suppress(OSError):
+        begun = "epochs" in metrics
+        mistake = isinstance(error, FlowlabError) and not (begun or _is_cell())
+        with suppress(OSError):
+            gone = mistake and undo(run_dir)
+            if begun or not (gone or (run_dir / "metrics.json").exists()):
                 _write(metrics, run_dir)
         if stopped:
-            again = f"; to go on, add ckpt_path={os.path.relpath(run_dir)} to the same command"
+            again = f"; to go on, add ckpt_path={shown(run_dir)} to the same command"
             log.info("interrupted" + ("" if _is_cell() else again))
             code = getattr(error, "code", 1)  # 1 is how Lightning passes a KeyboardInterrupt on
             raise SystemExit(130 if code == 1 else code) from error

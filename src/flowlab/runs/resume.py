@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from flowlab.config import INCIDENTAL, flatten
 from flowlab.errors import ConfigError, DataError, Finished
 from flowlab.export import load
 from flowlab.runs.checkpoints import checkpoint_file, done_epochs, read_checkpoint
-from flowlab.runs.directory import run_of
+from flowlab.runs.directory import run_of, shown
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ def check_resume(cfg: DictConfig) -> None:
         )
     if finished >= end:
         raise Finished(
-            f"{os.path.relpath(run_dir)}: finished, {finished} epochs; nothing to do. "
+            f"{shown(run_dir)}: finished, {finished} epochs; nothing to do. "
             f"For more of them raise {key}"
         )
     if done > asked:

@@ -1,18 +1,18 @@
 """What a run says of itself at its end."""
 
 import math
-import os
 import shlex
 import statistics
 from pathlib import Path
 from typing import Any
 
+from flowlab.runs.directory import shown
 from flowlab.runs.figures import TESTS, rank_of
 
 
 def summary(metrics: dict[str, Any], run_dir: Path) -> str:
     """The table that a run ends with, and how to look at it."""
-    run, replicates, note = Path(os.path.relpath(run_dir)), metrics.get("replicates"), ""
+    run, replicates, note = Path(shown(run_dir)), metrics.get("replicates"), ""
     if replicates:
         note = f", mean and standard error of {len(replicates[rank_of(metrics)])} replicates"
     rows = _figures(metrics, note)
