@@ -390,7 +390,7 @@ def test_a_film_shows_each_frame_beside_the_truth() -> None:
     left, right = np.split(seen[0], 2, axis=1), np.split(seen[1], 2, axis=1)
     assert np.abs(left[1] - right[1])[60:-60].max() < 3  # the truth stays
     assert np.abs(left[0] - right[0]).max() > 100
-    inside = seen[2][80:300, 60:280]
+    inside = seen[2][90:310, 70:290]
     row, column = np.unravel_index(inside.argmax(), inside.shape)
     assert (row > 110, column > 110) == (True, True)  # of frame 25 low in x2, high in x1
 

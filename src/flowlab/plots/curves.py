@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from flowlab.plots.style import BLUE, ORANGE, Array, titled_figure
 
@@ -52,6 +52,9 @@ def excess(epochs: Sequence[int], train: Array, val: Array, name: str, title: st
     (ax,) = figure.axes
     if min(train.min(), val.min()) > 0:
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
     else:
         ax.set_yscale("symlog", linthresh=LINEAR)
         ax.axhline(0, color="black", linewidth=1)

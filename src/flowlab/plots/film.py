@@ -32,8 +32,8 @@ def density(
     caption = figure.text(0.5, 0.95, "", ha="center", va="center", fontsize=10, animated=True)
     look: dict[str, Any] = {"cmap": COLORMAP, "vmin": 0, "vmax": 255, "interpolation": "bilinear"}
     look |= {"origin": "lower", "extent": (-limit, limit, -limit, limit)}
-    for left, name, values in ((0.08, "learned", learned[0]), (0.57, "true", true)):
-        ax = figure.add_axes((left, 0.12, 0.4, 0.4 * 4 / 2.4))
+    for left, name, values in ((0.1, "learned", learned[0]), (0.59, "true", true)):
+        ax = figure.add_axes((left, 0.12, 0.39, 0.39 * 4 / 2.4))
         plane(ax, f"{name} density", limit)
         ax.imshow(values, animated=name == "learned", **look)
     canvas.draw()

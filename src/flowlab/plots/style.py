@@ -66,5 +66,6 @@ def plane(ax: Axes, title: str, limit: float, symbol: str = "x") -> None:
     names = {f"{axis}label": f"${symbol}_{i}$" for axis, i in (("x", 1), ("y", 2))}
     ax.set(xlim=sides, ylim=sides, xticks=sides, yticks=sides, aspect="equal", **names)
     ax.set_title(title, fontsize=10)
-    ax.xaxis.labelpad = ax.yaxis.labelpad = -8  # between the ticks
+    ax.xaxis.set_label_coords(0.5, -0.06)  # between the ticks
+    ax.yaxis.set_label_coords(-0.07, 0.5)
     ax.tick_params(labelsize=9)
