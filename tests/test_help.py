@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf
 
 from flowlab.commands.help import comments, print_help, read
@@ -38,8 +40,10 @@ def test_each_key_of_a_file_is_explained(file: Path) -> None:
 
 
 def test_help_has_the_comments_of_what_is_chosen(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # as in a process of its own, without what `compose_config` has set up
+    monkeypatch.delitem(Singleton._instances, GlobalHydra, raising=False)
     (tmp_path / "data").mkdir()
     mine = "# @package _global_\n# no key: is this\ndefaults:\n  - toy@data\n"
     mine += 'data:\n  num_val: 7  # mine: "a" # b\noptimizer:\n  lr: 0.5\n'
@@ -57,7 +61,7 @@ def test_help_has_the_comments_of_what_is_chosen(
         "accelerator: gpu # or cpu",
         "pictures: # all of them; callbacks.NAME.every_n_epochs for one",
         "every_n_epochs: ${run_or_cell:25,null} # null, as in a sweep's cells: at the end alone",
-        "density: # contours and a surface, beside the true ones",
+        "density: # it and its logarithm as contours, and a surface, beside the true ones",
         "schedule=constant|cosine|onecycle # of the learning rate",
         "data=bimodal|checkerboard|digits|eight_gaussians|funnel|images|maf_bsds300|maf_gas|"
         "maf_hepmass|maf_miniboone|maf_power|mine|mixture|table|toy # with the number of epochs "
