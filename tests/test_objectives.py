@@ -12,7 +12,7 @@ from flowlab.errors import NonFiniteError
 from flowlab.flows import build_flow
 from flowlab.rng import generator
 from flowlab.training.objectives import Likelihood
-from flowlab.training.objectives.objective import summarized
+from flowlab.training.objectives.objective import PER_POINT, summarized
 
 
 class Wide:
@@ -71,6 +71,7 @@ def test_fresh_points_are_in_no_split_and_never_come_twice() -> None:
 def test_a_single_test_point_has_no_standard_error_to_speak_of() -> None:
     one = Points(torch.zeros(1, 2))
     figures = Likelihood().test(build_flow("coupling", 2), Data(one, one, one, ("a", "b")), 0)
+    assert figures.pop(PER_POINT).shape == (1,)
     assert figures.keys() == {"train/nll", "val/nll", "test/nll", "test/nll_stderr"}
     assert figures["test/nll_stderr"] == 0
 
