@@ -65,6 +65,7 @@ def test_the_run_directory_holds_what_is_promised(short_run: Run) -> None:
     assert files - {curves, result} == {
         "metrics.json",
         "flow.safetensors",
+        "test_log_prob.npy",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "plots/density.gif",
