@@ -101,7 +101,7 @@ def test_every_yaml_composes_and_makes_sense(choice: str, compose_config: Compos
     assert said == "" or (choice == "trainer=gpu" and "no usable GPU" in said)
 
 
-WHOLE = "expected a whole number of at least"
+WHOLE = "expected a whole number from"
 
 # whether they come from the command line, a preset or a saved configuration
 MISTAKES = {
@@ -164,7 +164,7 @@ MISTAKES = {
     ),
     f"callbacks.x._target_={THEIRS}.ModelCheckpoint": "does not work with flowlab's loop",
     f"callbacks.x={{_target_: {THEIRS}.EarlyStopping, monitor: val/nll}}": "(trainer.patience)",
-    "trainer.patience=0": f"trainer.patience=0: {WHOLE} 1 or null",
+    "trainer.patience=0": f"trainer.patience=0: {WHOLE} 1 to 2^53 or null",
     f"callbacks.x={{_target_: {THEIRS}.LearningRateMonitor, logging_interval: epoch}}": (
         "callbacks.x.logging_interval=epoch: expected step"
     ),

@@ -361,7 +361,7 @@ def test_training_rows_in_the_test_split_are_told(
         (["data.split=[0.8,0.2]"], "expected three positive shares whose sum is 1"),
         (["data.split=[0.8,0.1,0.2]"], "expected three positive shares whose sum is 1"),
         (["data.header=yes"], "data.header=yes: expected auto or True or False"),
-        (["data.rows=0"], "data.rows=0: expected a whole number of at least 1 or null"),
+        (["data.rows=0"], "data.rows=0: expected a whole number from 1 to 2^53 or null"),
         (["data.missing=skip"], "data.missing=skip: expected error or drop"),
         (["data.support={a: negative}"], "data.support.a=negative: expected positive or [low"),
         (["data.support={a.b: [1,0]}"], "data.support.a.b=[1, 0]: expected positive or [low"),

@@ -17,8 +17,10 @@ from flowlab.errors import ConfigError
 Rule = tuple[Callable[[Any], bool], str]
 
 
-def _whole(least: int) -> Rule:
-    return lambda v: type(v) is int and v >= least, f"a whole number of at least {least}"
+def _whole(least: int, most: int = 2**53) -> Rule:
+    """Up to what floats hold exactly, in which JSON and TensorBoard keep it, if not less."""
+    end = "2^53" if most == 2**53 else most
+    return lambda v: type(v) is int and least <= v <= most, f"a whole number from {least} to {end}"
 
 
 def _one_of(*choices: str | int, why: str = "") -> Rule:
@@ -41,10 +43,12 @@ def _optional(rule: Rule) -> Rule:
     return lambda v: v is None or rule[0](v), f"{rule[1]} or null"
 
 
+IN_TURN = 10_000  # layers, of which a step takes one after the other
+
 RULES: dict[str, Rule] = {
-    "num_flows": _whole(1),
+    "num_flows": _whole(1, IN_TURN),
     "num_hidden": _whole(1),
-    "num_threads": (lambda v: type(v) is int and 0 < v <= 1024, "a whole number from 1 to 1024"),
+    "num_threads": _whole(1, 1024),
     "seed": _whole(0),
     "replicates": _whole(1),
     "compile": _one_of(True, False),
@@ -54,9 +58,11 @@ RULES: dict[str, Rule] = {
     ),
     "data.num_*": _whole(1),
     "data.batch_size": _whole(1),
-    "data.dim": _optional(_whole(1)),
+    "data.dim": _optional(_whole(1, 10**6)),
     "data.seed": _optional(_whole(0)),
     "flow.bound": _positive,
+    **{f"flow.num_{name}": _whole(1, 1000) for name in ("hidden_layers", "reflections", "steps")},
+    "flow.num_levels": _whole(1, 16),
     "objective.num_*": _whole(1),
     "objective.annealing": (lambda v: type(v) in (int, float) and 0 <= v <= 1, "0 to 1"),
     "optimizer.lr": _positive,
@@ -75,7 +81,10 @@ RULES: dict[str, Rule] = {
     "callbacks.*.every_n_epochs": _optional(_whole(1)),
     "callbacks.*.every_n_train_steps": _optional(_whole(1)),
     "callbacks.*.num_*": _whole(1),
-    "callbacks.*.resolution": _whole(2),
+    "callbacks.*.num_samples": _whole(1, 10**6),
+    "callbacks.*.num_lines": _whole(1, 1000),
+    "callbacks.*.num_images": _whole(1, 1000),
+    "callbacks.*.resolution": _whole(2, 1000),
     "callbacks.*.columns": _optional(_names),
     "callbacks.*.logging_interval": _optional(_one_of("step", why=" (written once an epoch)")),
 }

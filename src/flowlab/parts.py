@@ -2,10 +2,7 @@
 
 import importlib
 import inspect
-import os
-import warnings
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -18,8 +15,8 @@ from torch import Tensor
 
 from flowlab.config import near
 from flowlab.errors import ConfigError
-from flowlab.flows import Flow
 from flowlab.flows.transform import ShapeError
+from flowlab.sizes import Shape, check_size
 from flowlab.targets import Unnormalized, build_target
 from flowlab.training.objectives import Objective
 
@@ -28,7 +25,6 @@ OWN = {"data": ["batch_size"], "trainer": ["patience"]}  # the loop's
 PARTIAL = ("optimizer", "schedule")
 BINARY = "objective=elbo is for images of zeros and ones; choose data=digits or data=images"
 SIDE = 64  # of an image that any flow of images can have
-Shape = tuple[int, ...]
 
 
 def import_extensions(modules: Iterable[str]) -> None:
@@ -72,7 +68,7 @@ def check_parts(cfg: DictConfig) -> None:
         _check_density(target, cfg.data.target, objective)
     for shape in shapes:
         try:
-            return _check_size(cfg, objective, shape, context)
+            return check_size(cfg, objective, shape, context)
         except ShapeError as error:
             said = error
     hint = "choose another flow, or such data, as data=digits has images"
@@ -163,36 +159,4 @@ def _check_callback(group: str, values: Any) -> None:
         raise ConfigError(
             f"{named}: does not work with flowlab's loop, which steps the optimizer, saves, and "
             f"stops early (trainer.patience) by itself; of Lightning's callbacks {MONITOR} does"
-        )
-
-
-def _check_size(cfg: DictConfig, objective: Objective[Any], shape: Shape, context: int) -> None:
-    """Check that flow and data fit into the memory, without making them, and that it can train.
-
-    Raises ShapeError for a flow that is of no such points.
-    """
-    try:
-        with (
-            torch.device("meta"),
-            torch.random.fork_rng(devices=[]),
-            warnings.catch_warnings(action="ignore"),
-        ):
-            levels = {"levels": 2 if cfg.data.get("binary") else 256, "logit": None}
-            flow = objective.build(cfg.flow, shape, context, levels if len(shape) > 1 else None)
-            points = torch.zeros(1, *shape), torch.zeros(1, context) if context else None
-            # by a flow's density, for a loss may ask a function of the user's own
-            by = flow.log_prob if isinstance(flow, Flow) else partial(objective.loss, flow)
-            torch.autograd.backward(by(*points), torch.ones(1))
-    except ShapeError:
-        raise
-    except (ValueError, RuntimeError, OverflowError) as error:
-        raise ConfigError(f"flow: {' '.join(str(error).split())[:200]}") from error
-    # weights, gradients, Adam's two moments and the best weights; and the points
-    numbers = 5 * cfg.replicates * sum(p.numel() for p in flow.parameters())
-    numbers += flow.dim * sum(cfg.data.get(f"num_{split}", 0) for split in ("train", "val", "test"))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if 4 * numbers > memory:
-        raise ConfigError(
-            f"flow and data need {4 * numbers / 2**30:.3g} GiB and this machine has "
-            f"{memory / 2**30:.3g}; lower num_hidden, num_flows, replicates or data.num_train"
         )
