@@ -184,6 +184,7 @@ def validate(cfg: DictConfig) -> None:
     Raises ConfigError at the first mistake.
     """
     check_keys(cfg)
+    _check_run_dir(cfg)
     values = dict(flatten(OmegaConf.to_container(cfg)))
     own = DATA_RULES.get(str(values.get("data._target_")), {})
     for pattern, (allows, allowed) in (RULES | own).items():
@@ -207,6 +208,14 @@ def validate(cfg: DictConfig) -> None:
             raise ConfigError("trainer.accelerator=gpu: this machine has no usable GPU; use cpu")
         if (devices := cfg.trainer.devices) > (found := torch.cuda.device_count()):
             raise ConfigError(f"trainer.devices={devices}: this machine has {found} GPUs")
+
+
+def _check_run_dir(cfg: DictConfig) -> None:
+    """Check that a run from the command line, whose configuration has Hydra's, is in its folder."""
+    run_dir = dict(flatten(OmegaConf.to_container(cfg)))["run_dir"]
+    if "hydra" in cfg and run_dir != "${hydra:runtime.output_dir}":
+        key = "hydra.sweep.dir" if cfg.hydra.get("mode") == RunMode.MULTIRUN else "hydra.run.dir"
+        raise ConfigError(f"run_dir={run_dir}: is what Hydra makes it; set {key} instead")
 
 
 def check_keys(cfg: DictConfig) -> None:

@@ -2,6 +2,8 @@
 
 import importlib
 import inspect
+import math
+import re
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -16,7 +18,7 @@ from torch import Tensor
 from flowlab.config import near
 from flowlab.errors import ConfigError
 from flowlab.flows.transform import ShapeError
-from flowlab.sizes import Shape, check_size
+from flowlab.sizes import SIDE, Shape, check_size
 from flowlab.targets import Unnormalized, build_target
 from flowlab.training.objectives import Objective
 
@@ -24,7 +26,6 @@ MONITOR = "LearningRateMonitor"  # the callback of Lightning's that does here wh
 OWN = {"data": ["batch_size"], "trainer": ["patience"]}  # the loop's
 PARTIAL = ("optimizer", "schedule")
 BINARY = "objective=elbo is for images of zeros and ones; choose data=digits or data=images"
-SIDE = 64  # of an image that any flow of images can have
 
 
 def import_extensions(modules: Iterable[str]) -> None:
@@ -49,9 +50,13 @@ def check_parts(cfg: DictConfig) -> None:
     """
     for group in ("data", "objective", "optimizer", "schedule", "trainer"):
         _check_part(group, cfg[group])
+    _check_optimizer(cfg.optimizer)
+    _check_schedule(cfg.schedule)
     for name, values in cfg.get("callbacks", {}).items():
         if values is not None:
             _check_callback(f"callbacks.{name}", values)
+    if "name" not in cfg.flow:
+        raise ConfigError("flow.name: missing; choose a flow, as flow=coupling")
     for key in ("shape", "context", "support"):
         if key in cfg.flow:
             raise ConfigError(f"flow.{key}: no such key; a flow has that of its data")
@@ -84,11 +89,6 @@ def _check_part(group: str, values: Any) -> Any:
         parameters = inspect.signature(part).parameters
     except Exception as error:  # whatever a name that leads nowhere runs into
         raise ConfigError(f"{group}._target_={values['_target_']}: {error}") from error
-    if group == "optimizer" and _needs_closure(part):
-        raise ConfigError(
-            f"{group}._target_={values['_target_']}: a step of it asks for the loss several times, "
-            "by a closure, and flowlab's loop has none; choose another, as torch.optim.AdamW"
-        )
     known = [p.name for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     needed = [key for key in known if parameters[key].default is inspect._empty]
     own = OWN.get(group, [])
@@ -100,16 +100,41 @@ def _check_part(group: str, values: Any) -> Any:
             said = BINARY if (group, key) == ("data", "binary") else f"no such key; {hint}"
             raise ConfigError(f"{group}.{key}: {said}")
     needed += own if group == "data" else []
-    for key in private if group in PARTIAL else needed:
+    needed = [*private, *needed[1:]] if group in PARTIAL else needed  # the loop gives the first
+    for key in needed:
         if key not in values:
             raise ConfigError(f"{group}.{key}: missing")
     return part
 
 
-def _needs_closure(optimizer: Any) -> bool:
-    step = getattr(optimizer, "step", None)
-    closure = inspect.signature(step).parameters.get("closure") if step else None
-    return closure is not None and closure.default is inspect._empty
+def _check_optimizer(values: DictConfig) -> None:
+    """Make one, of a parameter for nothing."""
+    step = inspect.signature(getattr(get_object(values["_target_"]), "step", lambda: None))
+    if (closure := step.parameters.get("closure")) and closure.default is closure.empty:
+        raise ConfigError(
+            f"optimizer._target_={values['_target_']}: a step of it asks for the loss several "
+            "times, by a closure, and flowlab's loop has none; choose another, as torch.optim.AdamW"
+        )
+    try:
+        optimizer = instantiate(values)([torch.nn.Parameter(torch.zeros(1))])
+        optimizer.defaults["lr"]  # which the schedule multiplies
+    except Exception as error:  # whatever the class does
+        said = " ".join(f"{error.__cause__ or error}".split())
+        own = {str(key): re.compile(rf"\b{str(key).rstrip('s')}s?\b", re.I) for key in values}
+        named = [f"optimizer.{key}={values[key]}" for key in own if own[key].search(said)]
+        raise ConfigError(f"{' '.join(named) or 'optimizer'}: {said}") from error
+
+
+def _check_schedule(values: DictConfig) -> None:
+    """Ask it for the first factor, and one on the way."""
+    schedule, named = instantiate(values), f"schedule._target_={values['_target_']}"
+    for progress in (0.0, 0.5):
+        try:
+            factor = schedule(progress)
+        except Exception as error:  # whatever the function does
+            raise ConfigError(f"{named}: {type(error).__name__}: {error}") from error
+        if not isinstance(factor, int | float) or not 0 <= factor < math.inf:
+            raise ConfigError(f"{named}: expected a factor on optimizer.lr, got {factor!r}")
 
 
 def _objective(cfg: DictConfig) -> Objective[Any]:

@@ -27,6 +27,7 @@ MOST_LARGE = 3  # sizes that are larger at once: one more takes three times as l
 # of a parameter: itself, its gradient, Adam's two moments and its best value; and, while they are
 # written, of what a checkpoint has, all but the gradient, a copy and four of its bytes
 COPIES = 25
+SIDE = 64  # of an image that any flow of images can have
 DRAWN = 2  # of a point, itself and what it is drawn, split or stacked from
 ONE = Fraction(1)
 Shape = tuple[int, ...]

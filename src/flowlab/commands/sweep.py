@@ -1,7 +1,6 @@
 """Many runs from one command: their names, their checks, their failures, and what they end in."""
 
 import hashlib
-import itertools
 import json
 import math
 import multiprocessing as mp
@@ -64,18 +63,19 @@ OmegaConf.register_new_resolver("cell_name", cell_name, replace=True)
 
 
 def check_sweep(config: DictConfig) -> None:
-    """Compose and check all cells of a sweep, or the corners of a search, before the first starts.
+    """Compose and check all cells of a sweep, or some of a search, before the first starts.
 
     Raises ConfigError, naming the cell, and for a sweep that would write outside its directory.
     """
-    from flowlab.parts import check_parts, import_extensions
-    from flowlab.runs.resume import check_resume
-
     loader, folder = GlobalHydra.instance().config_loader(), Path(config.hydra.sweep.dir).resolve()
     _check_folder(folder)
+    _check_values(config)
     if config.hydra.launcher["_target_"].endswith("SlurmLauncher") and not shutil.which("srun"):
         hint = "hydra/launcher=joblib runs cells side by side"
         raise ConfigError(f"hydra/launcher=submitit_slurm: this machine has no Slurm; {hint}")
+    from flowlab.parts import check_parts, import_extensions
+    from flowlab.runs.resume import check_resume
+
     taken: set[Path] = set()
     for i, overrides in enumerate(_cells(config)):
         cell = loader.load_sweep_config(config, overrides)
@@ -103,7 +103,7 @@ def check_sweep(config: DictConfig) -> None:
             continue
         except FlowlabError as error:
             raise type(error)(f"{error} (in the cell {' '.join(overrides)})") from error
-    lock(folder)
+    lock(folder, "hydra.sweep.dir")
     if "storage" in config.hydra.sweeper:
         _go_on_with_study(config.hydra.sweeper, folder)
 
@@ -120,17 +120,38 @@ def _check_folder(folder: Path) -> None:
         )
 
 
+def _check_values(config: DictConfig) -> None:
+    """Check that no axis has a value twice: both cells would be the same run, in one folder."""
+    for override in _axes(config):
+        values = list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+        if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
+            key = override.get_key_element()
+            said = f"{key}={','.join(values)}: has {', '.join(twice)} more than once"
+            raise ConfigError(f"{said}; seed=0,1 or replicates=2 repeat a run with another seed")
+
+
+def _axes(config: DictConfig) -> list[Override]:
+    """What the cells of a sweep are made of: its parameters, and the words of the command line."""
+    params = config.hydra.sweeper.get("params") or {}
+    words = [f"{key}={value}" for key, value in params.items()]
+    return OverridesParser.create().parse_overrides([*words, *config.hydra.overrides.task])
+
+
 def _cells(config: DictConfig) -> Iterator[list[str]]:
-    """The overrides of each cell, as Hydra's own sweeper makes them; of a search, the corners."""
-    sweeper = config.hydra.sweeper
-    words = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-    overrides = OverridesParser.create().parse_overrides([*words, *config.hydra.overrides.task])
-    if sweeper["_target_"].endswith(BasicSweeper.__name__):
+    """The overrides of each cell, as Hydra's own sweeper makes them.
+
+    Of a search, which draws its cells, so many that each end and choice is in one of them: the
+    first ends of all axes together, the last ones together, and the choices between.
+    """
+    overrides = _axes(config)
+    if config.hydra.sweeper["_target_"].endswith(BasicSweeper.__name__):
         for batch in BasicSweeper.split_arguments(overrides, None):
             yield from (list(cell) for cell in batch)
     else:
         last = {override.get_key_element(): override for override in overrides}
-        yield from map(list, itertools.product(*map(_ends, last.values())))
+        ends = [_ends(override) for override in last.values()]
+        for i in range(max(map(len, ends), default=0)):
+            yield [of_axis[min(i, len(of_axis) - 1)] for of_axis in ends]
 
 
 def _ends(override: Override) -> list[str]:

@@ -89,10 +89,10 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def lock(folder: Path) -> int:
-    """Make a folder and lock it until the descriptor that is returned, or the process, ends.
+def lock(folder: Path, key: str = "hydra.run.dir") -> int:
+    """Make the folder of a key and lock it until the descriptor that is returned is closed.
 
-    Raises OutputError if it cannot be made or another process has it.
+    Or until the process ends. Raises OutputError if it cannot be made or another process has it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def lock(folder: Path) -> int:
     except OSError as error:
         os.close(descriptor)
         raise OutputError(
-            f"{folder}: another run is writing there; choose another hydra.run.dir"
+            f"{folder}: another run is writing there; choose another {key}"
         ) from error
     return descriptor
 
