@@ -44,6 +44,8 @@ CONFIG, COMMAND_LINE = "src/flowlab/config.py", "src/flowlab/commands/train.py"
 EXPLAIN, TERMINAL, HELP = (
     f"src/flowlab/commands/{name}.py" for name in ("explain", "terminal", "help")
 )
+RULES, SIZES = "src/flowlab/rules.py", "src/flowlab/sizes.py"
+SIZES_TESTS = "test_sizes.py"
 EXPLAINED = "test_command_line.py -k 'is_explained or makes_sense or welcome'"
 
 TARGETS, SCHEDULES = "src/flowlab/targets/bimodal.py", "src/flowlab/training/schedules.py"
@@ -1287,24 +1289,51 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the configuration and the command line
     "configuration: no rule for the seeds of the data": Mutant(
-        EXPLAINED, ((CONFIG, '"data.seed":', '"data.sed":'),)
+        EXPLAINED, ((RULES, '"data.seed":', '"data.sed":'),)
     ),
     "configuration: any seed of the data from -1 on": Mutant(
         EXPLAINED,
-        ((CONFIG, '"data.seed": _optional(_whole(0))', '"data.seed": _optional(_whole(-1))'),),
+        ((RULES, '"data.seed": _optional(_whole(0))', '"data.seed": _optional(_whole(-1))'),),
     ),
     "configuration: no rule for the resolution": Mutant(
-        EXPLAINED, ((CONFIG, '"callbacks.*.resolution":', '"callbacks.*.resolutions":'),)
+        EXPLAINED, ((RULES, '"callbacks.*.resolution":', '"callbacks.*.resolutions":'),)
     ),
     "configuration: a resolution of 1": Mutant(
         EXPLAINED,
-        ((CONFIG, '"callbacks.*.resolution": _whole(2)', '"callbacks.*.resolution": _whole(1)'),),
+        (
+            (
+                RULES,
+                '"callbacks.*.resolution": _whole(2, 1000)',
+                '"callbacks.*.resolution": _whole(1, 1000)',
+            ),
+        ),
     ),
     "configuration: any strategy": Mutant(
-        EXPLAINED, ((CONFIG, '_one_of("auto", "ddp")', '_one_of("auto", "ddp", "fsdp")'),)
+        EXPLAINED, ((RULES, '_one_of("auto", "ddp")', '_one_of("auto", "ddp", "fsdp")'),)
     ),
     "configuration: no strategy but one": Mutant(
-        EXPLAINED, ((CONFIG, '_one_of("auto", "ddp")', '_one_of("auto")'),)
+        EXPLAINED, ((RULES, '_one_of("auto", "ddp")', '_one_of("auto")'),)
+    ),
+    "sizes: weights without what training makes of them": Mutant(
+        SIZES_TESTS, ((SIZES, "COPIES * cfg.replicates * weights", "cfg.replicates * weights"),)
+    ),
+    "sizes: a line instead of a parabola": Mutant(
+        SIZES_TESTS, ((SIZES, "for other in TRIED if", "for other in TRIED[1:] if"),)
+    ),
+    "sizes: a batch for nothing": Mutant(
+        SIZES_TESTS, ((SIZES, "batch * cfg.replicates * step", "0 * step"),)
+    ),
+    "sizes: no limit of a cgroup": Mutant(
+        SIZES_TESTS, ((SIZES, "limits.append(int(file.read_text()))", "pass"),)
+    ),
+    "sizes: no limit of a shell": Mutant(
+        SIZES_TESTS, ((SIZES, "limits.append(max(0, soft))", "pass"),)
+    ),
+    "configuration: an optimizer that nobody has made": Mutant(
+        EXPLAINED, ((PARTS, "    _check_optimizer(cfg.optimizer)\n", ""),)
+    ),
+    "configuration: a schedule that nobody has asked": Mutant(
+        EXPLAINED, ((PARTS, "    _check_schedule(cfg.schedule)\n", ""),)
     ),
     "configuration: unknown keys at the root": Mutant(
         EXPLAINED, ((CONFIG, "and not _is_used(key, container)", "and False"),)
