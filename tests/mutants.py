@@ -41,8 +41,8 @@ OUTPUT = "src/flowlab/commands/output.py"
 PROCESSES, PAINTER = "src/flowlab/processes.py", "src/flowlab/painter.py"
 CHECKPOINT = "src/flowlab/callbacks/checkpoint.py"
 CONFIG, COMMAND_LINE = "src/flowlab/config.py", "src/flowlab/commands/train.py"
-EXPLAIN, TERMINAL, HELP = (
-    f"src/flowlab/commands/{name}.py" for name in ("explain", "terminal", "help")
+EXPLAIN, TERMINAL, HELP, SUGGEST = (
+    f"src/flowlab/commands/{name}.py" for name in ("explain", "terminal", "help", "suggest")
 )
 RULES, SIZES = "src/flowlab/rules.py", "src/flowlab/sizes.py"
 SIZES_TESTS = "test_sizes.py"
@@ -1300,13 +1300,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "configuration: a resolution of 1": Mutant(
         EXPLAINED,
-        (
-            (
-                RULES,
-                '"callbacks.*.resolution": _whole(2, 1000)',
-                '"callbacks.*.resolution": _whole(1, 1000)',
-            ),
-        ),
+        ((RULES, "_whole(2, 1000)", "_whole(1, 1000)"),),
     ),
     "configuration: any strategy": Mutant(
         EXPLAINED, ((RULES, '_one_of("auto", "ddp")', '_one_of("auto", "ddp", "fsdp")'),)
@@ -1334,6 +1328,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "configuration: a schedule that nobody has asked": Mutant(
         EXPLAINED, ((PARTS, "    _check_schedule(cfg.schedule)\n", ""),)
+    ),
+    "command line: suggestions from another composition": Mutant(
+        EXPLAINED, ((SUGGEST, "keys = _chosen(folders, words)", "keys = _chosen(folders, ())"),)
+    ),
+    "command line: no word on whose key it is": Mutant(
+        EXPLAINED, ((SUGGEST, "if owners := _owners(key, folders):", "if owners := []:"),)
     ),
     "configuration: unknown keys at the root": Mutant(
         EXPLAINED, ((CONFIG, "and not _is_used(key, container)", "and False"),)

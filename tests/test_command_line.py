@@ -73,8 +73,8 @@ def complaint(compose: Callable[[], DictConfig], *words: str, own: Path | None =
 @pytest.fixture(autouse=True)
 def one_hydra(compose_config: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     """There can be but one at a time."""
-    compose = "flowlab.commands.explain.compose"
-    monkeypatch.setattr(compose, lambda folders: (compose_config(), {}))
+    compose = "flowlab.commands.suggest.compose"
+    monkeypatch.setattr(compose, lambda folders, words=(): (compose_config(*words), {}))
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +202,15 @@ def test_a_mistake_is_explained(mistake: str, defaults: DictConfig) -> None:
 WORDS = {
     "num_flow=8": "num_flow: no such key; did you mean num_flows?",
     "lr=0.1": "lr: no such key; did you mean optimizer.lr?",
+    "flow=naf flow.num_sigmoid=2": "flow.num_sigmoid: no such key; did you mean flow.num_sigmoids",
+    "flow=planar flow.bound=2": "flow.bound: no such key; flow=coupling or flow=glow or flow=iaf h",
+    "schedule.warmup=0.2": "schedule.warmup: no such key; schedule=onecycle has it",
+    "data.logit=0.2": "data.logit: no such key; data=digits or data=images have it",
+    "optimizer.weight_decay=0.1": (
+        "optimizer.weight_decay: no such key; add a plus: +optimizer.weight_decay=0.1, "
+        "as torch.optim.Adam takes it"
+    ),
+    "~optimizer.weight_decay": "optimizer.weight_decay: no such key; see python train.py --help",
     "data=nosuch": "data=nosuch: no such choice; available: bimodal",
     "callbacks.density.resolutoin=9": "callbacks.density.resolutoin: no such key; did you mean cal",
     "~callbacks.density.resolution": "callbacks.density.resolution: missing",

@@ -89,6 +89,11 @@ def _check_part(group: str, values: Any) -> Any:
         parameters = inspect.signature(part).parameters
     except Exception as error:  # whatever a name that leads nowhere runs into
         raise ConfigError(f"{group}._target_={values['_target_']}: {error}") from error
+    if group == "optimizer" and _needs_closure(part):
+        raise ConfigError(
+            f"{group}._target_={values['_target_']}: a step of it asks for the loss several times, "
+            "by a closure, and flowlab's loop has none; choose another, as torch.optim.AdamW"
+        )
     known = [p.name for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     needed = [key for key in known if parameters[key].default is inspect._empty]
     own = OWN.get(group, [])
@@ -107,14 +112,14 @@ def _check_part(group: str, values: Any) -> Any:
     return part
 
 
+def _needs_closure(optimizer: Any) -> bool:
+    step = getattr(optimizer, "step", None)
+    closure = inspect.signature(step).parameters.get("closure") if step else None
+    return closure is not None and closure.default is inspect._empty
+
+
 def _check_optimizer(values: DictConfig) -> None:
     """Make one, of a parameter for nothing."""
-    step = inspect.signature(getattr(get_object(values["_target_"]), "step", lambda: None))
-    if (closure := step.parameters.get("closure")) and closure.default is closure.empty:
-        raise ConfigError(
-            f"optimizer._target_={values['_target_']}: a step of it asks for the loss several "
-            "times, by a closure, and flowlab's loop has none; choose another, as torch.optim.AdamW"
-        )
     try:
         optimizer = instantiate(values)([torch.nn.Parameter(torch.zeros(1))])
         optimizer.defaults["lr"]  # which the schedule multiplies

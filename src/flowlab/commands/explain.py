@@ -6,16 +6,15 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from flowlab.commands.groups import choices, compose, groups
-from flowlab.config import OPTIONAL, near
+from flowlab.commands.groups import choices, groups
+from flowlab.commands.suggest import suggest
+from flowlab.config import OPTIONAL
 from flowlab.errors import FlowlabError
 
 NULL = "Config group override must be"  # Hydra's ValueError for group=null
@@ -55,9 +54,7 @@ def explain(error: BaseException, folders: Sequence[Path], words: Sequence[str])
 def _by_its_text(error: BaseException, folders: Sequence[Path], words: Sequence[str]) -> str:
     text = str(error)
     if match := re.match(r"Could not (override|delete from config)[^']*'([^']+)'", text):
-        keys = cast(dict[str, Any], OmegaConf.to_container(compose(folders)[0]))
-        known = dict.fromkeys(groups(folders), "") | keys
-        return f"{match[2]}: no such key; {near(match[2], known) or 'see python train.py --help'}"
+        return f"{match[2]}: no such key; {suggest(match[2], folders, words)}"
     if match := re.match(r"Ambiguous value for argument '(.*)'\n", text):
         key, _, value = match[1].partition("=")
         hint = f"add -m for a run with each; a list is {key}=[{value}]"
