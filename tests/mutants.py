@@ -1335,6 +1335,16 @@ MUTANTS: dict[str, Mutant] = {
     "command line: no word on whose key it is": Mutant(
         EXPLAINED, ((SUGGEST, "if owners := _owners(key, folders):", "if owners := []:"),)
     ),
+    "sweep: a search of whose choices only the ends are checked": Mutant(
+        "test_sweep.py -k each_of_its",
+        ((SWEEP, "range(max(map(len, ends), default=0))", "(0, -1)"),),
+    ),
+    "sweep: a value twice": Mutant(
+        "test_sweep.py -k there_twice", ((SWEEP, "values.count(value) > 1", "False"),)
+    ),
+    "configuration: a run in two folders": Mutant(
+        "test_command_line.py -k has_one_folder", ((CONFIG, "    _check_run_dir(cfg)\n", ""),)
+    ),
     "configuration: unknown keys at the root": Mutant(
         EXPLAINED, ((CONFIG, "and not _is_used(key, container)", "and False"),)
     ),

@@ -18,6 +18,7 @@ import pytest
 from conftest import NO_PICTURES, ROOT, SHORT, Compose, Run, events
 from contract import PROMISES
 from hydra._internal.callbacks import Callbacks
+from hydra.types import RunMode
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -349,6 +350,19 @@ def test_a_key_that_others_take_their_values_from_is_welcome(
     assert complaint(lambda: OmegaConf.merge(defaults, mine, {"data": {"num_val": value}})) == ""
     said = complaint(lambda: OmegaConf.merge(defaults, mine, {"data": {"num_val": "${seed}"}}))
     assert said.startswith("mine: no such key; no value is taken from it")
+
+
+@pytest.mark.parametrize(
+    ("mode", "key"), [("RUN", "hydra.run.dir"), ("MULTIRUN", "hydra.sweep.dir")]
+)
+def test_a_run_from_the_command_line_has_one_folder(
+    mode: str, key: str, defaults: DictConfig
+) -> None:
+    hydras = {"hydra": {"mode": RunMode[mode]}}
+    validate(OmegaConf.merge(defaults, hydras))
+    validate(OmegaConf.merge(defaults, {"run_dir": "mine"}))  # from Python
+    with pytest.raises(ConfigError, match=f"^run_dir=mine: is what Hydra makes it; set {key} inst"):
+        validate(OmegaConf.merge(defaults, hydras, {"run_dir": "mine"}))
 
 
 def test_a_mistake_in_a_preset_is_explained(compose_config: Compose, tmp_path: Path) -> None:

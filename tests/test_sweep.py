@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 from conftest import NO_PICTURES, SHORT, Run
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from scipy import stats
 from test_command_line import run
 from test_faults import Commands, commands, end  # noqa: F401
 
 from flowlab.commands.report import report
-from flowlab.commands.sweep import cell_name
+from flowlab.commands.sweep import _cells, _check_values, cell_name
 from flowlab.errors import ConfigError
 
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 QUICK = (*SHORT, *NO_PICTURES)
 GRID = ("-m", "num_flows=2,3", "num_hidden=4,5", "seed=0,1", *QUICK)
 
@@ -281,6 +282,29 @@ def test_a_sweep_is_one_commands_at_a_time(
     assert status == 6
     assert "another run is writing there" in errors
     assert first.poll() is None
+
+
+def of_sweep(sweeper: str, *words: str) -> DictConfig:
+    """What of a configuration says which cells there are."""
+    hydra = {"sweeper": {"_target_": sweeper}, "overrides": {"task": list(words)}}
+    return OmegaConf.create({"hydra": hydra})
+
+
+def test_a_search_is_checked_at_each_of_its_choices() -> None:
+    """In as many cells as the longest axis has values, not in all combinations."""
+    words = ("a=choice(1,2,3)", "b=choice(4,5)", "c=interval(0.0,1.0)", "d=int(range(1,9))", "e=6")
+    cells = [set(cell) for cell in _cells(of_sweep("optuna.Sweeper", *words))]
+    assert len(cells) == 3
+    assert cells[0] == {"a=1", "b=4", "c=0.0", "d=1", "e=6"}
+    assert cells[-1] == {"a=3", "b=5", "c=1.0", "d=8", "e=6"}
+    assert set.union(*cells) >= {"a=1", "a=2", "a=3", "b=4", "b=5"}
+
+
+@pytest.mark.parametrize("axis", ["num_flows=2,3,2", "num_flows=choice(2,3,2)"])
+def test_a_value_that_is_there_twice_is_named(axis: str) -> None:
+    with pytest.raises(ConfigError, match=r"^num_flows=2,3,2: has 2 more than once; seed=0,1 or "):
+        _check_values(of_sweep(BASIC, axis, "num_hidden=2,3"))
+    _check_values(of_sweep(BASIC, "num_flows=2,3", "num_hidden=2,3", "seed=range(0,2)"))
 
 
 def test_a_search_is_checked_at_its_corners(train_command: list[str], tmp_path: Path) -> None:
