@@ -29,11 +29,12 @@ from flowlab.commands.output import here, output_errors
 from flowlab.commands.sweep import run_cell
 from flowlab.commands.terminal import one_line_errors
 from flowlab.commands.train import Validate, in_our_words, quietly
-from flowlab.config import MAF, validate
+from flowlab.config import validate
 from flowlab.errors import ConfigError, DataError, FlowlabError, OutputError
 from flowlab.experiment import train
 from flowlab.flows import FLOWS, build_flow
 from flowlab.parts import check_parts
+from flowlab.rules import MAF
 from flowlab.runs.resume import check_resume
 from flowlab.targets import TARGETS
 

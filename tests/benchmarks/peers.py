@@ -281,9 +281,7 @@ def glows(num_flows: int, num_hidden: int, side: int) -> dict[str, Model]:
         levels.append([*steps, normflows.flows.Squeeze()])
         shape = (channels if size == side // 4 else channels // 2, size, size)
         bases.append(normflows.distributions.DiagGaussian(shape, trainable=False))
-    theirs = normflows.MultiscaleFlow(
-        bases, levels, [normflows.flows.Merge()], class_cond=False
-    )
+    theirs = normflows.MultiscaleFlow(bases, levels, [normflows.flows.Merge()], class_cond=False)
 
     def log_prob(x: Tensor) -> Any:
         return theirs.log_prob(x.permute(0, 3, 1, 2), None)
