@@ -22,6 +22,7 @@ class Mutant(NamedTuple):
 
 
 FLOW, COUPLING = "src/flowlab/flows/flow.py", "src/flowlab/flows/coupling.py"
+BASE, TAKING = "src/flowlab/flows/base.py", "src/flowlab/flows/points.py"
 TABLES, RESULTS, SETTINGS, SWEEP, SWEEP_PLOTS, SWEEP_AXES, OVERVIEW = (
     f"src/flowlab/{name}.py"
     for name in (
@@ -212,7 +213,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the flows
     "flows: the post's density error": Mutant(
-        FLOW_TESTS, ((FLOW, "-0.5 * u.square()", "-0.5 * u.shape[-1] * u.square()"),)
+        FLOW_TESTS, ((BASE, "-0.5 * u.square()", "-0.5 * u.shape[-1] * u.square()"),)
     ),
     "flows: no log-det": Mutant(
         FLOW_TESTS, ((FLOW, "self.base.log_prob(u) + log_det", "self.base.log_prob(u)"),)
@@ -235,7 +236,28 @@ MUTANTS: dict[str, Mutant] = {
         CONTEXT_TESTS, ((NETS, "x if context is None else torch", "x if True else torch"),)
     ),
     "contexts: all are the first": Mutant(
-        CONTEXT_TESTS, ((FLOW, "context.expand(*leading, -1)", "context[:1].expand(*leading, -1)"),)
+        CONTEXT_TESTS,
+        ((TAKING, "context.expand(*leading, -1)", "context[:1].expand(*leading, -1)"),),
+    ),
+    "taken: float64 is rounded before its mean is taken away": Mutant(
+        "test_points.py -k lists", ((FLOW, "exact=self._has_units and not latents", "exact=False"),)
+    ),
+    "taken: contexts are rounded before theirs is": Mutant(
+        "test_points.py -k lists",
+        ((FLOW, "as_tensor(context, self.base.loc, exact)", "as_tensor(context, self.base.loc)"),),
+    ),
+    "taken: lists are rounded to float32": Mutant(
+        "test_points.py -k lists", ((TAKING, "(values, dtype=torch.float64)", "(values)"),)
+    ),
+    "taken: a loaded flow asks for gradients": Mutant(
+        "test_points.py -k numpy", ((EXPORT, ".eval().requires_grad_(False)", ".eval()"),)
+    ),
+    "taken: all at once outside no_grad": Mutant(
+        "test_points.py -k chunks",
+        ((FLOW, "not torch.is_grad_enabled() or self.training", "True"),),
+    ),
+    "taken: in chunks, though the context wants a gradient": Mutant(
+        "test_points.py -k chunks", ((FLOW, "else [x, context]", "else [x]"),)
     ),
     "contexts: every chunk has the first": Mutant(
         "test_flows_use.py -k chunks", ((FLOW, "context[chunk]", "context[: len(x[chunk])]"),)
@@ -320,7 +342,7 @@ MUTANTS: dict[str, Mutant] = {
         "test_linear.py", ((LINEAR, "if not self.fitted", "if True"),)
     ),
     "linear: all layers are fitted to the data themselves": Mutant(
-        "test_linear.py", ((FLOW, "            x, _ = transform(x, context)\n\n", "\n"),)
+        "test_linear.py", ((FLOW, "            points, _ = transform(points, given)\n\n", "\n"),)
     ),
     # layers given by one vector of parameters
     "amortised: contexts are ignored": Mutant(

@@ -63,9 +63,11 @@ def digest(config: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 
 
 def load(path: str | Path) -> Any:
-    """Load a flow from a run directory or a flow.safetensors file, on the CPU.
+    """Load a flow from a run directory or a flow.safetensors file, on the CPU, to be used.
 
-    Of a run with `objective=elbo` it is an `Autoencoder`. Raises as `load_with_schema` does.
+    It is in eval mode and its weights ask for no gradients: `log_prob` takes many points in chunks,
+    and what it gives is ready for NumPy. To train on: `flow.train().requires_grad_()`. Of a run
+    with `objective=elbo` it is an `Autoencoder`. Raises as `load_with_schema` does.
     """
     return load_with_schema(path)[0]
 
@@ -107,7 +109,7 @@ def load_with_schema(path: str | Path) -> tuple[Flow | Autoencoder, Schema | Non
     with torch.random.fork_rng(devices=[]):
         flow = build(config).to(dtype)
     flow.load_state_dict(tensors)
-    return flow.eval(), schema
+    return flow.eval().requires_grad_(False), schema
 
 
 def _hash(content: Any) -> Any:

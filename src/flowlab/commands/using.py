@@ -67,13 +67,6 @@ class Used(NamedTuple):
     flow: "Flow"
     schema: "Schema"
 
-    def points(self, values: Any) -> Any:
-        """An array of float64 as the flow takes it: with units as it is, else in its own type."""
-        import torch
-
-        tensor = torch.from_numpy(values)
-        return tensor if self.flow.units is not None else tensor.to(self.flow.base.loc)
-
 
 def opened(run: str) -> Used:
     """Load what RUN stands for.
