@@ -73,7 +73,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("sample run -n 5 --given c=inf", 2, "expected a number for c"),
         ("sample free -n 5 --given c=1", 2, "the flow of free has no contexts; leave it out"),
         ("sample nosuch -n 5", 2, "nosuch: no such file; expected a run directory or a flow"),
-        ("sample latest -n 5", 2, "latest: no finished run in outputs/*/* or multirun/*/*/*"),
+        (
+            "sample latest -n 5",
+            2,
+            "latest: no run with a flow.safetensors in outputs/*/*",
+        ),
         ("sample new.csv -n 5", 4, "new.csv: not a flow that flowlab can load"),
         ("sample free -n 5 -o x.txt", 2, "-o x.txt: unknown format; expected a name that ends in "),
         ("sample free -n 5 -o x.csv.gz", 2, "ends in .csv, .tsv, .parquet or .npy"),

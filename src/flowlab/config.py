@@ -42,6 +42,10 @@ def _optional(rule: Rule) -> Rule:
 
 
 RULES: dict[str, Rule] = {
+    "name": (
+        lambda v: v is None or re.fullmatch(r"\w[\w.+-]{0,99}", str(v)) is not None,
+        "up to 100 letters, digits, ., _, + or -, as name=first, or null",
+    ),
     "num_flows": _whole(1),
     "num_hidden": _whole(1),
     "num_threads": (lambda v: type(v) is int and 0 < v <= 1024, "a whole number from 1 to 1024"),
@@ -143,9 +147,9 @@ DATA_RULES = {
     **{f"flowlab.data.maf_{name}": MAF_RULES for name in MAF},
 }
 # where a run is, and where its parts are found, not what it is
-INCIDENTAL = ("ckpt_path", "run_dir", "hydra.", "extensions")
+INCIDENTAL = ("name", "ckpt_path", "run_dir", "hydra.", "extensions")
 ROOT = {key.partition(".")[0] for key in RULES} | {"objective", "ckpt_path", "run_dir"}
-OPTIONAL = {"callbacks", "extensions", "num_flows", "num_hidden"}
+OPTIONAL = {"name", "callbacks", "extensions", "num_flows", "num_hidden"}
 
 
 def run_or_cell(run: Any, cell: Any) -> Any:
