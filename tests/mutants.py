@@ -22,6 +22,7 @@ class Mutant(NamedTuple):
 
 
 FLOW, COUPLING = "src/flowlab/flows/flow.py", "src/flowlab/flows/coupling.py"
+JOB, PAINTER = "src/flowlab/job.py", "src/flowlab/painter.py"
 BASE, TAKING = "src/flowlab/flows/base.py", "src/flowlab/flows/points.py"
 TABLES, RESULTS, SETTINGS, SWEEP, SWEEP_PLOTS, SWEEP_AXES, OVERVIEW = (
     f"src/flowlab/{name}.py"
@@ -240,11 +241,11 @@ MUTANTS: dict[str, Mutant] = {
         ((TAKING, "context.expand(*leading, -1)", "context[:1].expand(*leading, -1)"),),
     ),
     "taken: float64 is rounded before its mean is taken away": Mutant(
-        "test_points.py -k lists", ((FLOW, "exact=self._has_units and not latents", "exact=False"),)
+        "test_points.py -k lists", ((FLOW, "self.exact_points and not latents", "False"),)
     ),
     "taken: contexts are rounded before theirs is": Mutant(
         "test_points.py -k lists",
-        ((FLOW, "as_tensor(context, self.base.loc, exact)", "as_tensor(context, self.base.loc)"),),
+        ((FLOW, "self.base.loc, self.exact_context)", "self.base.loc)"),),
     ),
     "taken: lists are rounded to float32": Mutant(
         "test_points.py -k lists", ((TAKING, "(values, dtype=torch.float64)", "(values)"),)
@@ -258,6 +259,20 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "taken: in chunks, though the context wants a gradient": Mutant(
         "test_points.py -k chunks", ((FLOW, "else [x, context]", "else [x]"),)
+    ),
+    # training from Python, and what runs are called
+    "job: latest is the oldest": Mutant(
+        "test_job.py -k latest_run", ((FILES, "newest = max(", "newest = min("),)
+    ),
+    "job: a name makes another run": Mutant(
+        "test_job.py -k changes_nothing", ((CONFIG, '("name", "ckpt_path"', '("ckpt_path"'),)
+    ),
+    "job: a training changes the caller's configuration": Mutant(
+        "test_job.py -k two_runs", ((JOB, "cfg = copy.deepcopy(cfg)", "cfg = cfg"),)
+    ),
+    "job: the process that draws runs the script": Mutant(
+        "test_painter.py -k script",
+        ((PAINTER, 'sys.modules["__main__"] = ModuleType("__main__")', "pass"),),
     ),
     "contexts: every chunk has the first": Mutant(
         "test_flows_use.py -k chunks", ((FLOW, "context[chunk]", "context[: len(x[chunk])]"),)

@@ -67,6 +67,10 @@ class Flow(nn.Module):
         self.base = StandardNormal(self.dim)
         self.context = context
         self.config: dict[str, Any] = {}
+        # whether points, and contexts, have units of their own, for which float32 may be too coarse
+        units = self.units
+        self.exact_points = units is not None and units.standardize is not None
+        self.exact_context = units is not None and units.context is not None
 
     def __repr__(self) -> str:
         """One line; `chain` and `transforms` show the layers."""
@@ -156,7 +160,7 @@ class Flow(nn.Module):
         if len(u) <= self.chunk:
             x, _ = self._inverse(u, context)
         else:
-            out = u.double() if self._has_units else u
+            out = u.double() if self.exact_points else u
             x = self._in_chunks(lambda u, c: self._inverse(u, c)[0], u, context, out, progress)
         return x.reshape(*leading, *self.shape)
 
@@ -190,18 +194,14 @@ class Flow(nn.Module):
         self, x: Numbers, context: Numbers | None, latents: bool = False
     ) -> tuple[Tensor, Tensor | None, tuple[int, ...]]:
         """Points or latents as vectors (N, D), context (N, C), and the leading shape of both."""
-        x = as_tensor(x, self.base.loc, exact=self._has_units and not latents)
+        x = as_tensor(x, self.base.loc, self.exact_points and not latents)
         shape = (self.dim,) if latents else self.shape
         return flatten(x, self._taken_context(context), shape, self.context)
 
     def _taken_context(self, context: Numbers | None) -> Tensor | None:
-        exact = self.units is not None and self.units.context is not None
-        return None if context is None else as_tensor(context, self.base.loc, exact)
-
-    @property
-    def _has_units(self) -> bool:
-        """Whether points have units of their own, in which float32 may be too coarse."""
-        return self.units is not None and self.units.standardize is not None
+        if context is None:
+            return None
+        return as_tensor(context, self.base.loc, self.exact_context)
 
     def _in_autograd(self, x: Tensor, context: Tensor | None) -> bool:
         """Whether a gradient may be wanted: under vmap, as in training, no tensor says so."""

@@ -24,12 +24,14 @@ def as_tensor(values: Numbers, like: Tensor, exact: bool = False) -> Tensor:
     """
     if not isinstance(values, Tensor):
         values = _read(values)
+    if values.dtype == like.dtype and values.device == like.device:
+        return values
     if values.dtype.is_complex:
         raise ValueError(f"expected real numbers, got {values.dtype}")
     dtype = like.dtype
     if exact:
         dtype = values.dtype if values.dtype == torch.float32 else torch.float64
-    return values.to(like.device, dtype)  # itself, if it is so already
+    return values.to(like.device, dtype)
 
 
 def _read(values: Array | Sequence[Any]) -> Tensor:
