@@ -72,7 +72,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("sample run -n 5 --given c=x", 2, "argument --given: 'x'; expected a number for c"),
         ("sample run -n 5 --given c=inf", 2, "expected a number for c"),
         ("sample free -n 5 --given c=1", 2, "the flow of free has no contexts; leave it out"),
-        ("sample nosuch -n 5", 2, "nosuch: no such file; expected a run directory or a flow"),
+        ("sample nosuch -n 5", 2, "nosuch: no such file; expected a run directory, a flow"),
         (
             "sample latest -n 5",
             2,
