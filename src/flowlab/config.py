@@ -33,29 +33,25 @@ _names: Rule = (
 )
 
 
-def _is_module(name: Any) -> bool:
-    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
+def _are_modules(value: Any) -> bool:
+    names = value if isinstance(value, list) else [None]
+    return all(isinstance(n, str) and all(map(str.isidentifier, n.split("."))) for n in names)
 
 
 def _optional(rule: Rule) -> Rule:
     return lambda v: v is None or rule[0](v), f"{rule[1]} or null"
 
 
+NAME = re.compile(r"\w[\w.+-]{0,99}")  # that a folder can end in
 RULES: dict[str, Rule] = {
-    "name": (
-        lambda v: v is None or re.fullmatch(r"\w[\w.+-]{0,99}", str(v)) is not None,
-        "up to 100 letters, digits, ., _, + or -, as name=first, or null",
-    ),
+    "name": _optional((lambda v: bool(NAME.fullmatch(str(v))), "letters, digits, ., _, + or -")),
     "num_flows": _whole(1),
     "num_hidden": _whole(1),
     "num_threads": (lambda v: type(v) is int and 0 < v <= 1024, "a whole number from 1 to 1024"),
     "seed": _whole(0),
     "replicates": _whole(1),
     "compile": _one_of(True, False),
-    "extensions": (
-        lambda v: isinstance(v, list) and all(map(_is_module, v)),
-        "a list of modules, as [my_flow]",
-    ),
+    "extensions": (_are_modules, "a list of modules, as [my_flow]"),
     "data.num_*": _whole(1),
     "data.batch_size": _whole(1),
     "data.dim": _optional(_whole(1)),
