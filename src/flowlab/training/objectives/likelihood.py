@@ -1,5 +1,7 @@
 """Maximum likelihood."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
