@@ -22,7 +22,7 @@ from flowlab.errors import ConfigError
 from flowlab.files import LAST, run_at
 from flowlab.flows import build_flow
 from flowlab.runs.directory import claim, release
-from flowlab.runs.results import collect
+from flowlab.runs.reading import collect
 from flowlab.runs.resume import check_resume, run_config
 from flowlab.runs.settings import settings_of
 
