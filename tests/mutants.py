@@ -22,6 +22,8 @@ class Mutant(NamedTuple):
 
 
 FLOW, COUPLING = "src/flowlab/flows/flow.py", "src/flowlab/flows/coupling.py"
+JOB, PAINTER = "src/flowlab/job.py", "src/flowlab/painter.py"
+BASE, TAKING = "src/flowlab/flows/base.py", "src/flowlab/flows/points.py"
 TABLES, RESULTS, SETTINGS, SWEEP, SWEEP_PLOTS, SWEEP_AXES, OVERVIEW = (
     f"src/flowlab/{name}.py"
     for name in (
@@ -214,7 +216,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the flows
     "flows: the post's density error": Mutant(
-        FLOW_TESTS, ((FLOW, "-0.5 * u.square()", "-0.5 * u.shape[-1] * u.square()"),)
+        FLOW_TESTS, ((BASE, "-0.5 * u.square()", "-0.5 * u.shape[-1] * u.square()"),)
     ),
     "flows: no log-det": Mutant(
         FLOW_TESTS, ((FLOW, "self.base.log_prob(u) + log_det", "self.base.log_prob(u)"),)
@@ -237,7 +239,42 @@ MUTANTS: dict[str, Mutant] = {
         CONTEXT_TESTS, ((NETS, "x if context is None else torch", "x if True else torch"),)
     ),
     "contexts: all are the first": Mutant(
-        CONTEXT_TESTS, ((FLOW, "context.expand(*leading, -1)", "context[:1].expand(*leading, -1)"),)
+        CONTEXT_TESTS,
+        ((TAKING, "context.expand(*leading, -1)", "context[:1].expand(*leading, -1)"),),
+    ),
+    "taken: float64 is rounded before its mean is taken away": Mutant(
+        "test_points.py -k lists", ((FLOW, "self.exact_points and not latents", "False"),)
+    ),
+    "taken: contexts are rounded before theirs is": Mutant(
+        "test_points.py -k lists",
+        ((FLOW, "self.base.loc, self.exact_context)", "self.base.loc)"),),
+    ),
+    "taken: lists are rounded to float32": Mutant(
+        "test_points.py -k lists", ((TAKING, "(values, dtype=torch.float64)", "(values)"),)
+    ),
+    "taken: a loaded flow asks for gradients": Mutant(
+        "test_points.py -k numpy", ((EXPORT, ".eval().requires_grad_(False)", ".eval()"),)
+    ),
+    "taken: all at once outside no_grad": Mutant(
+        "test_points.py -k chunks",
+        ((FLOW, "not torch.is_grad_enabled() or self.training", "True"),),
+    ),
+    "taken: in chunks, though the context wants a gradient": Mutant(
+        "test_points.py -k chunks", ((FLOW, "else [x, context]", "else [x]"),)
+    ),
+    # training from Python, and what runs are called
+    "job: latest is the oldest": Mutant(
+        "test_job.py -k latest_run", ((FILES, "newest = max(", "newest = min("),)
+    ),
+    "job: a name makes another run": Mutant(
+        "test_job.py -k changes_nothing", ((CONFIG, '("name", "ckpt_path"', '("ckpt_path"'),)
+    ),
+    "job: a training changes the caller's configuration": Mutant(
+        "test_job.py -k two_runs", ((JOB, "cfg = copy.deepcopy(cfg)", "cfg = cfg"),)
+    ),
+    "job: the process that draws runs the script": Mutant(
+        "test_painter.py -k script",
+        ((PAINTER, 'sys.modules["__main__"] = ModuleType("__main__")', "pass"),),
     ),
     "contexts: every chunk has the first": Mutant(
         "test_flows_use.py -k chunks", ((FLOW, "context[chunk]", "context[: len(x[chunk])]"),)
@@ -322,7 +359,7 @@ MUTANTS: dict[str, Mutant] = {
         "test_linear.py", ((LINEAR, "if not self.fitted", "if True"),)
     ),
     "linear: all layers are fitted to the data themselves": Mutant(
-        "test_linear.py", ((FLOW, "            x, _ = transform(x, context)\n\n", "\n"),)
+        "test_linear.py", ((FLOW, "            points, _ = transform(points, given)\n\n", "\n"),)
     ),
     # layers given by one vector of parameters
     "amortised: contexts are ignored": Mutant(

@@ -14,9 +14,10 @@ GROUND = {"errors", "rng", "files", "processes", "signals"}
 
 # arrows run down: a room may import those named here, and a file its neighbours in the room
 ARROWS: dict[str, set[str]] = {
-    "__init__": {"export", "flows"},
+    "__init__": {"export", "flows", "job"},
     "__main__": {"commands", *GROUND},
     "report": {"__main__"},
+    "job": {"commands", "experiment", "runs", *GROUND},
     "commands": {
         *("experiment", "painter", "plots", "runs", "export", "writing", "config", "parts"),
         *("data", "flows", "schema", *GROUND),
@@ -43,7 +44,7 @@ ARROWS: dict[str, set[str]] = {
     "targets": set(),
     "flows": set(),
     "processes": {"errors", "signals"},
-    "files": set(),
+    "files": {"errors"},
     "signals": set(),
     "errors": set(),
     "rng": set(),

@@ -3,13 +3,15 @@
 import multiprocessing as mp
 import os
 import signal
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from matplotlib.figure import Figure
 
 from flowlab.files import write_whole
-from flowlab.painter import Painter
+from flowlab.painter import Painter, _pool
 
 
 def empty(width: float) -> Figure:
@@ -29,6 +31,26 @@ def test_pictures_come_back_in_order(tmp_path: Path) -> None:
     for width, png in finished:
         assert (tmp_path / f"{width}.png").read_bytes() == png
     assert painter.finished() == []
+
+
+def test_what_a_script_draws_is_drawn_and_the_script_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that trains needs no `if __name__ == "__main__":`."""
+    script = ModuleType("__main__")
+    script.__file__ = str(tmp_path / "script.py")
+    (tmp_path / "script.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    pool = _pool.__wrapped__()
+    assert pool.submit(abs, -1).result() == 1
+    pool.shutdown()
+    assert sys.modules["__main__"] is script
+    assert not (tmp_path / "ran").exists()
+    monkeypatch.setattr(empty, "__module__", "__main__")
+    painter = Painter()
+    painter.paint("own", tmp_path / "own.png", empty, 1)
+    ((tag, png),) = painter.finished()
+    assert (tag, png) == ("own", (tmp_path / "own.png").read_bytes())
 
 
 def test_a_failure_in_drawing_is_not_swallowed(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from flowlab.errors import ConfigError
 from flowlab.rules import DATA_RULES, RULES
 
 # where a run is, and where its parts are found, not what it is
-INCIDENTAL = ("ckpt_path", "run_dir", "hydra.", "extensions")
+INCIDENTAL = ("name", "ckpt_path", "run_dir", "hydra.", "extensions")
 ROOT = {key.partition(".")[0] for key in RULES} | {"objective", "ckpt_path", "run_dir"}
-OPTIONAL = {"callbacks", "extensions", "num_flows", "num_hidden"}
+OPTIONAL = {"name", "callbacks", "extensions", "num_flows", "num_hidden"}
 
 
 def run_or_cell(run: Any, cell: Any) -> Any:

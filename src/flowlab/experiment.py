@@ -46,14 +46,18 @@ def train(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
 
     `callbacks` are the caller's own, beside those of the configuration. Raises a FlowlabError,
     before anything is written if it is the configuration's fault; and SystemExit, with the run
-    saved, on SIGINT, SIGTERM and SIGHUP. A script that calls it needs the usual `if __name__ ==
-    "__main__":`, for the process that draws imports the script.
+    saved, on SIGINT, SIGTERM and SIGHUP.
     """
+    check(cfg)
+    return train_checked(cfg, callbacks)
+
+
+def check(cfg: DictConfig) -> None:
+    """Check a configuration; raises ConfigError, or what `check_resume` does."""
     validate(cfg)
     import_extensions(cfg.get("extensions") or ())
     check_resume(cfg)
     check_parts(cfg)
-    return train_checked(cfg, callbacks)
 
 
 def train_checked(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:

@@ -13,7 +13,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from flowlab.errors import ModelFileError, one_line
-from flowlab.files import write_whole
+from flowlab.files import FLOW, run_at, write_whole
 from flowlab.flows import FLOWS, Autoencoder, Flow, build
 from flowlab.schema import Schema
 
@@ -63,9 +63,11 @@ def digest(config: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 
 
 def load(path: str | Path) -> Any:
-    """Load a flow from a run directory or a flow.safetensors file, on the CPU.
+    """Load a flow from a run directory, a flow.safetensors file or `latest`, to be used on the CPU.
 
-    Of a run with `objective=elbo` it is an `Autoencoder`. Raises as `load_with_schema` does.
+    It is in eval mode and its weights ask for no gradients: `log_prob` takes many points in chunks,
+    and what it gives is ready for NumPy. To train on: `flow.train().requires_grad_()`. Of a run
+    with `objective=elbo` it is an `Autoencoder`. Raises as `load_with_schema` does.
     """
     return load_with_schema(path)[0]
 
@@ -76,14 +78,15 @@ def load_with_schema(path: str | Path) -> tuple[Flow | Autoencoder, Schema | Non
     The file can name nothing but a flow of the table `FLOWS` and plain numbers for it. Its
     table of tensors is compared with what the configuration implies before any is read.
 
-    Raises FileNotFoundError, or ModelFileError (a ValueError) if it is no flow or damaged.
+    Raises FileNotFoundError, ModelFileError (a ValueError) if it is no flow or damaged, and
+    ConfigError if there is no latest run.
     """
-    path = Path(path)
+    path = run_at(path)
     if path.is_dir():
-        path = path / "flow.safetensors"
+        path = path / FLOW
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; expected a run directory or a flow.safetensors"
+            f"{path}: no such file; expected a run directory, a flow.safetensors or latest"
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -107,7 +110,7 @@ def load_with_schema(path: str | Path) -> tuple[Flow | Autoencoder, Schema | Non
     with torch.random.fork_rng(devices=[]):
         flow = build(config).to(dtype)
     flow.load_state_dict(tensors)
-    return flow.eval(), schema
+    return flow.eval().requires_grad_(False), schema
 
 
 def _hash(content: Any) -> Any:

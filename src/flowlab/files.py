@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and what is in them by its digest."""
+"""Files that are whole or absent, what is in them by its digest, and where the last run's are."""
 
 import hashlib
 import os
@@ -6,6 +6,11 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from flowlab.errors import ConfigError
+
+RUNS = ("outputs/*/*", "multirun/*/*/*")  # where conf/train.yaml puts runs
+FLOW, LAST = "flow.safetensors", "checkpoints/last.ckpt"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -63,3 +68,18 @@ def digest(paths: Sequence[Path]) -> str:
             while chunk := file.read(2**20):
                 sha256.update(chunk)
     return sha256.hexdigest()
+
+
+def run_at(name: str | Path, file: str = FLOW) -> Path:
+    """The path of a run: a name is one, but for `latest`, the run that saved such a file last.
+
+    It is looked for in the default folders. Raises ConfigError if none has such a file.
+    """
+    if name != "latest":
+        return Path(name)
+    found = [path for where in RUNS for path in Path().glob(f"{where}/{file}")]
+    if not found:
+        where = f"{' or '.join(RUNS)} of the working directory"
+        raise ConfigError(f"latest: no run with a {file} in {where}")
+    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
+    return newest.parents[file.count("/")]

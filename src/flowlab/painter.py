@@ -10,14 +10,16 @@ import logging
 import multiprocessing as mp
 import multiprocessing.util
 import os
+import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -32,7 +34,7 @@ Plot = Callable[..., Figure | bytes]
 
 
 class Painter:
-    """Draws pictures one after the other in the background.
+    """Draws pictures one after the other, in the background if a module has what draws them.
 
     `paint` returns at once. `finished` gives the pictures that are done, as (tag, bytes) and in the
     order in which they were asked for; an exception in drawing is raised there.
@@ -52,6 +54,11 @@ class Painter:
     def paint(self, tag: Any, path: Path, plot: Plot, *args: Any) -> None:
         """Draw plot(*args), save it at `path` and keep it for `finished` under `tag`."""
         if self._lost:
+            return
+        if plot.__module__ == "__main__":  # which that process does not know
+            done: Future[bytes] = Future()
+            done.set_result(_paint(path, plot, args))
+            self._pending.append((tag, path, done))
             return
         try:
             self._pending.append((tag, path, _pool().submit(_paint, path, plot, args)))
@@ -104,9 +111,21 @@ def _pool() -> ProcessPoolExecutor:
     # a process that multiprocessing started, as joblib's are, would wait for the pool's at its end;
     # the priority is above that of the pool's queues
     mp.util.Finalize(None, pool.shutdown, exitpriority=100)
-    with signals.kept_from_children():  # they are the training's business, not the painter's
+    # signals are the training's business, and a script that trains is not to be run once more
+    with signals.kept_from_children(), _without_main():
         pool.submit(gc.freeze)
     return pool
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not import the program's script, as multiprocessing has them do."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _initialise() -> None:

@@ -1,6 +1,7 @@
 """What the values of a configuration may be, by key; the rules of single keys, without torch."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,9 @@ def _optional(rule: Rule) -> Rule:
 
 IN_TURN = 10_000  # layers, of which a step takes one after the other
 
+NAME = re.compile(r"\w[\w.+-]{0,99}")  # that a folder can end in
 RULES: dict[str, Rule] = {
+    "name": _optional((lambda v: bool(NAME.fullmatch(str(v))), "letters, digits, ., _, + or -")),
     "num_flows": _whole(1, IN_TURN),
     "num_hidden": _whole(1),
     "num_threads": _whole(1, 1024),

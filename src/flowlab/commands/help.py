@@ -8,11 +8,20 @@ from typing import NamedTuple
 from omegaconf import OmegaConf
 
 from flowlab.commands.groups import choices, compose, groups
+from flowlab.commands.terminal import as_called
 
 KEY = re.compile(r"( *)(- )?([\w.]+):(?: |$)")
 COMMENT = re.compile(r"(?:^| )# *(.*)")
 BASE = re.compile(r"  - (\w+)(?:@(\w+))?$")  # in a list of defaults: another file of the group
 COLUMN = 34  # of the comments
+USAGE = """Train a normalizing flow:  python train.py [key=value ...] [group=choice ...]
+
+  python train.py num_flows=8             change one thing
+  python train.py -m num_flows=2,4,8      one run for each value
+  python train.py experiment=fast         a preset
+  python train.py --hydra-help            flags of the command line
+
+Groups:"""
 
 
 class Line(NamedTuple):
@@ -27,11 +36,7 @@ def print_help(folders: Sequence[Path], overrides: Sequence[str]) -> None:
     """Usage, groups and keys. Hydra's own --help takes half as long again."""
     config, chosen = compose(folders, overrides)
     said = comments(folders, chosen)
-    print("Train a normalizing flow:  python train.py [key=value ...] [group=choice ...]\n")
-    print("  python train.py num_flows=8             change one thing")
-    print("  python train.py -m num_flows=2,4,8      one run for each value")
-    print("  python train.py experiment=fast         a preset")
-    print("  python train.py --hydra-help            flags of the command line\n\nGroups:")
+    print(as_called(USAGE))
     for group in groups(folders):
         of_it = said.get(f"defaults.{group}", "")
         print(f"  {group}={'|'.join(choices(folders, group))}" + (f"  # {of_it}" if of_it else ""))

@@ -20,7 +20,7 @@ from flowlab.commands.tables import first_table, order, to_markdown
 from flowlab.commands.terminal import one_line_errors
 from flowlab.commands.using import Parser
 from flowlab.errors import ConfigError, OutputError, printable
-from flowlab.files import write_whole
+from flowlab.files import run_at, write_whole
 from flowlab.plots import sweep as sweep_plots
 from flowlab.plots.overview import overview
 from flowlab.runs.reading import collect, is_run
@@ -131,10 +131,10 @@ def main(words: Sequence[str]) -> None:
     """Python -m flowlab report FOLDER ... [-o FOLDER], or of two runs: report A B."""
     with one_line_errors():
         parser = Parser("report", HELP)
-        parser.add_argument("folders", metavar="FOLDER", nargs="+", type=Path)
+        parser.add_argument("folders", metavar="FOLDER", nargs="+", help="or latest")
         parser.add_argument("-o", dest="output", metavar="FOLDER", type=Path)
         args = parser.parse_args(words)
-        folders, output = args.folders, args.output
+        folders, output = [run_at(folder) for folder in args.folders], args.output
         for folder in folders:
             if not folder.is_dir():
                 raise ConfigError(f"{folder}: no such folder; expected folders that hold runs")

@@ -149,4 +149,4 @@ def _context(given: dict[str, float] | None, used: Used) -> Any:
         )
     import numpy as np
 
-    return used.points(np.array([given[name] for name in names]))
+    return np.array([given[name] for name in names])

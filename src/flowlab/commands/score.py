@@ -71,7 +71,7 @@ def scores(table: "Table", used: Used) -> "Iterator[pl.DataFrame]":
         known = np.isfinite(values).all(axis=1)
         x, context = schema.middles(values[known, :dim]), values[known, dim:]
         with torch.no_grad():
-            result = flow.log_prob(used.points(x), used.points(context) if flow.context else None)
+            result = flow.log_prob(x, context if flow.context else None)
         log_prob, rank = np.full((2, len(values)), np.nan)
         log_prob[known] = result.double().nan_to_num(-np.inf, np.inf, -np.inf).numpy()
         if schema.quantiles:

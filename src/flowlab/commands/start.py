@@ -1,4 +1,4 @@
-"""The first steps of `python train.py`, before there is anything to wait for."""
+"""The first steps of training from a shell, before there is anything to wait for."""
 
 import gc
 import os
@@ -6,6 +6,19 @@ import sys
 from pathlib import Path
 
 from flowlab import signals
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def conf() -> Path:
+    """The folder of configurations: within the package where it was built in, else the project's.
+
+    Raises FileNotFoundError if there is neither.
+    """
+    for folder in (PACKAGE / "conf", PACKAGE.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"{PACKAGE}: no conf/train.yaml in it or beside it")
 
 
 def start(conf: Path) -> None:

@@ -44,14 +44,14 @@ SWEEP_FILES += ("study.db*", ".submitit", "optimization_results.yaml", ".*.part"
 def cell_name(overrides: Sequence[str]) -> str:
     """A folder's name for a cell: its overrides, and a digest where they are too long or odd.
 
-    A preset of the sweep as a whole, `sweep=...`, is left out.
+    What is of the sweep as a whole, `sweep=...` and `name=...`, is left out.
 
     >>> cell_name(["num_flows=2", "seed=0"])
     'num_flows=2,seed=0'
     >>> cell_name(["flow=[a/../b]"])
     'flow=_a_.._b_-0f52d5d8'
     """
-    words = (word for word in overrides if not word.startswith("sweep="))
+    words = (word for word in overrides if not word.startswith(("sweep=", "name=")))
     exact = ",".join(w.removesuffix("=null") if w.startswith("~") else w for w in words)
     name = re.sub(r"[^\w.=,+~-]", "_", exact)[:MAX_NAME]
     if name != exact or name.startswith("."):
@@ -91,6 +91,7 @@ def check_sweep(config: DictConfig) -> None:
             if holds_run(run_dir):
                 cell.ckpt_path = str(run_dir)
             validate(cell)
+            _check_shared(cell, config)
             import_extensions(cell.get("extensions") or ())
             check_resume(cell)
             check_parts(cell)
@@ -106,6 +107,17 @@ def check_sweep(config: DictConfig) -> None:
     lock(folder, "hydra.sweep.dir")
     if "storage" in config.hydra.sweeper:
         _go_on_with_study(config.hydra.sweeper, folder)
+
+
+def _check_shared(cell: DictConfig, config: DictConfig) -> None:
+    """Check what all cells of a sweep have in common: its name, and no run that changes meanwhile.
+
+    Raises ConfigError.
+    """
+    if cell.get("name") != config.get("name"):
+        raise ConfigError(f"name={cell.name}: expected one name, of the sweep as a whole")
+    if cell.ckpt_path == "latest":
+        raise ConfigError("ckpt_path=latest: in a sweep expected the path of a run")
 
 
 def _check_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 from flowlab.errors import ConfigError, Finished, FlowlabError, OutputError, one_line
 
+INSTALLED = "flowlab train"  # what the command is called without a train.py
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")  # as the user has it
 
 
@@ -52,7 +53,7 @@ def tell(error: Exception) -> int:
     line = str(error)
     if not isinstance(error, FlowlabError):
         line = bug(error, logged(error) or "that HYDRA_FULL_ERROR=1 shows")
-    print("error:", one_line(line), file=sys.stderr)
+    print("error:", as_called(one_line(line)), file=sys.stderr)
     return code
 
 
@@ -93,3 +94,8 @@ def print_anywhere() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="flowlab")
+
+
+def as_called(text: str) -> str:
+    """A text on `python train.py`, with the command as it was called."""
+    return text.replace("python train.py", INSTALLED) if sys.argv[0] == INSTALLED else text

@@ -67,13 +67,6 @@ class Used(NamedTuple):
     flow: "Flow"
     schema: "Schema"
 
-    def points(self, values: Any) -> Any:
-        """An array of float64 as the flow takes it: with units as it is, else in its own type."""
-        import torch
-
-        tensor = torch.from_numpy(values)
-        return tensor if self.flow.units is not None else tensor.to(self.flow.base.loc)
-
 
 def opened(run: str) -> Used:
     """Load what RUN stands for.
@@ -81,17 +74,17 @@ def opened(run: str) -> Used:
     Raises ConfigError if nothing is there or it is not of rows of numbers, and ModelFileError.
     """
     from flowlab.export import load_with_schema
+    from flowlab.files import run_at
     from flowlab.flows import Flow
-    from flowlab.runs.directory import latest
     from flowlab.schema import Schema
 
-    path = latest() if run == "latest" else Path(run)
+    path = run_at(run)
     if run == "latest":
         print(f"run {path}", file=sys.stderr)
     try:
         flow, schema = load_with_schema(path)
     except FileNotFoundError as error:
-        raise ConfigError(f"{error}, or latest") from error
+        raise ConfigError(str(error)) from error
     if not isinstance(flow, Flow) or len(flow.shape) != 1:
         raise ConfigError(
             f"{path}: a flow of points of shape {tuple(flow.shape)}; expected rows; of others "

@@ -7,11 +7,12 @@ from typing import Any
 
 from flowlab.flows.autoencoder import Autoencoder
 from flowlab.flows.autoregressive import iaf, maf, naf, spline_ar
+from flowlab.flows.base import StandardNormal
 from flowlab.flows.bnaf import bnaf
 from flowlab.flows.coupling import coupling, spline
 from flowlab.flows.diagonal import diagonal
 from flowlab.flows.ffjord import ffjord
-from flowlab.flows.flow import Flow, StandardNormal
+from flowlab.flows.flow import Flow
 from flowlab.flows.glow import glow
 from flowlab.flows.planar import planar
 from flowlab.flows.radial import radial

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from flowlab.flows.flow import Flow, StandardNormal
+from flowlab.flows.base import StandardNormal
+from flowlab.flows.flow import Flow
+from flowlab.flows.points import Numbers, as_tensor
 
 
 class Autoencoder(nn.Module):
@@ -25,7 +27,7 @@ class Autoencoder(nn.Module):
     last of the encoder's.
 
     Shapes: images (N, *shape) of zeros and ones, latents (N, L), features (N, F); densities (N,),
-    in nats.
+    in nats. Images and latents may be arrays and lists too, as those of a `Flow`.
 
     Reference: Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014, appendix C; Rezende
     and Mohamed, "Variational Inference with Normalizing Flows", ICML 2015, section 4.
@@ -49,9 +51,13 @@ class Autoencoder(nn.Module):
         """What `build` makes its twin from."""
         return {"shape": list(self.shape), "posterior": self.posterior.config}
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def __repr__(self) -> str:
+        """One line; its parts show their layers."""
+        return f"Autoencoder({self.shape}, posterior={self.posterior})"
+
+    def encode(self, x: Numbers) -> tuple[Tensor, Tensor, Tensor]:
         """Features h, means and log-scales for images: (N, F), (N, L) and (N, L)."""
-        features = self.encoder(x.flatten(1))
+        features = self.encoder(self._taken(x, self.shape))
         mean, log_scale = self.head(features).chunk(2, dim=-1)
         return features, mean, log_scale
 
@@ -62,21 +68,31 @@ class Autoencoder(nn.Module):
         z, log_det = self.posterior.inverse(mean + log_scale.exp() * noise, features)
         return z, self.base.log_prob(noise) - log_scale.sum(-1) - log_det
 
-    def log_joint(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    def log_joint(self, x: Numbers, z: Numbers) -> tuple[Tensor, Tensor]:
         """Log p(x | z) and log p(z): (N,) each."""
+        x, z = self._taken(x, self.shape), self._taken(z, self.base.loc.shape)
         logits = self.logits(self.decoder(z))
-        log_x = -F.binary_cross_entropy_with_logits(logits, x.flatten(1), reduction="none").sum(-1)
+        log_x = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
         return log_x, self.base.log_prob(z)
 
-    def means(self, z: Tensor) -> Tensor:
+    def means(self, z: Numbers) -> Tensor:
         """The decoder's probabilities of a one: (N, L) -> (N, *shape)."""
-        return torch.sigmoid(self.logits(self.decoder(z))).reshape(len(z), *self.shape)
+        logits = self.logits(self.decoder(self._taken(z, self.base.loc.shape)))
+        return torch.sigmoid(logits).reshape(-1, *self.shape)
 
     @torch.no_grad()
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """Draw n images of zeros and ones: (n, *shape)."""
         means = self.means(self.base.sample(n, generator))
         return torch.bernoulli(means, generator=generator)
+
+    def _taken(self, values: Numbers, shape: tuple[int, ...]) -> Tensor:
+        """Images or latents of a shape as vectors: (N, D)."""
+        points = as_tensor(values, self.base.loc)
+        if points.shape[1:] != shape:
+            sizes = ", ".join(map(str, shape))
+            raise ValueError(f"expected (N, {sizes}), got shape {tuple(points.shape)}")
+        return points.flatten(1)
 
 
 def _mlp(num_in: int, num_hidden: int) -> nn.Sequential:

@@ -1,44 +1,23 @@
 """A density: a base density seen through a chain of transforms."""
 
 import math
+import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
 
+from flowlab.flows.base import StandardNormal
+from flowlab.flows.points import Numbers, as_tensor, flatten
 from flowlab.flows.transform import Transform
 from flowlab.flows.units import Units
 
 CHUNK = 8192  # points that are taken at once: more leave the cache
+USUAL = {"context": 0, "direction": "density"}
 NUMBERS = 2**19  # of all points that are taken at once, so of large ones fewer
 
 Progress = Callable[[Sequence[slice]], Iterable[slice]]
-
-
-class StandardNormal(nn.Module):
-    """The base density N(0, I) of vectors of D numbers.
-
-    log p(u) = -1/2 (D log 2 pi + |u|^2)
-
-    The mean is a buffer, so that samples are drawn on the flow's device and in its precision.
-    """
-
-    loc: Tensor
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.register_buffer("loc", torch.zeros(dim), persistent=False)
-        self.log_normalizer = 0.5 * dim * math.log(2 * math.pi)
-
-    def log_prob(self, u: Tensor) -> Tensor:
-        """Log-density in nats: (..., D) -> (...)."""
-        return -0.5 * u.square().sum(-1) - self.log_normalizer
-
-    def sample(self, n: int, generator: Generator | None = None) -> Tensor:
-        """Draw n points: (n, D)."""
-        shape = (n, *self.loc.shape)
-        return torch.randn(shape, generator=generator, device=self.loc.device, dtype=self.loc.dtype)
 
 
 class Flow(nn.Module):
@@ -49,13 +28,15 @@ class Flow(nn.Module):
     Shapes: x (..., *shape) with any leading shape, (0, *shape) included; latents u (..., D), one
     vector of the D numbers of a point; a context (..., C) for flows that have one, whose leading
     shape broadcasts against that of the points; densities and log-determinants (...), in nats.
-    Other shapes raise ValueError. Outside autograd `log_prob` and `sample` take many points in
-    chunks of `chunk`, so that they need little memory beside the result; `progress` may wrap the
-    sequence of chunks, as `tqdm.tqdm` does.
+    Other shapes raise ValueError. Where no gradient is wanted `log_prob` and `sample` take many
+    points in chunks of `chunk`, so that they need little memory beside the result; `progress` may
+    wrap the sequence of chunks, as `tqdm.tqdm` does.
 
-    A flow whose first transform is `Units` takes points, and their contexts, in units of their own,
-    in float32 or float64, and its samples are float64, unless they are images; densities have the
-    type of the weights.
+    Points, latents and contexts may be tensors, NumPy's arrays or nested lists of any real numbers:
+    they are brought to the device and the type of the weights, which results have too. But if the
+    first transform is `Units`, points and contexts, which then have units of their own, are taken
+    in float32 or float64, as precisely as they come, and samples are float64; unless they are
+    images.
 
     `config` is the plain dictionary from which `build_flow` made the flow; it travels with its
     weights.
@@ -65,9 +46,13 @@ class Flow(nn.Module):
 
     >>> from flowlab.flows import build_flow
     >>> flow = build_flow("coupling", 2, num_flows=4)
+    >>> flow
+    Flow('coupling', 2, num_flows=4, num_hidden=8, bound=1.0)
     >>> x = flow.sample(5)
     >>> flow.log_prob(x).shape
     torch.Size([5])
+    >>> flow.log_prob([[0, 1], [2, 3]]).shape
+    torch.Size([2])
     >>> u, log_det = flow(x)  # and back: x, log_det = flow.inverse(u)
     >>> flow = build_flow("coupling", 2, context=3)
     >>> flow.sample(5, context=torch.zeros(7, 3)).shape
@@ -82,6 +67,19 @@ class Flow(nn.Module):
         self.base = StandardNormal(self.dim)
         self.context = context
         self.config: dict[str, Any] = {}
+        # whether points, and contexts, have units of their own, for which float32 may be too coarse
+        units = self.units
+        self.exact_points = units is not None and units.standardize is not None
+        self.exact_context = units is not None and units.context is not None
+
+    def __repr__(self) -> str:
+        """One line; `chain` and `transforms` show the layers."""
+        if not self.config:
+            return super().__repr__()
+        usual = {"name": self.config["name"], "shape": list(self.shape), **USUAL}
+        size = self.dim if len(self.shape) == 1 else self.shape
+        options = [f"{k}={reprlib.repr(v)}" for k, v in self.config.items() if v != usual.get(k)]
+        return f"Flow({', '.join([repr(self.config['name']), str(size), *options])})"
 
     @property
     def transforms(self) -> list[Transform]:
@@ -104,50 +102,50 @@ class Flow(nn.Module):
         first = self.chain[0]
         return first if isinstance(first, Units) else None
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Numbers, context: Numbers | None = None) -> tuple[Tensor, Tensor]:
         """Data to base: x (..., *shape) -> u (..., D), log|det du/dx| (...)."""
-        x, context, leading = self._flatten(x, context, self.shape)
+        x, context, leading = self._taken(x, context)
         u, log_det = self._forward(x, context)
         return u.reshape(*leading, self.dim), log_det.reshape(leading)
 
-    def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, u: Numbers, context: Numbers | None = None) -> tuple[Tensor, Tensor]:
         """Base to data: u (..., D) -> x (..., *shape), log|det dx/du| (...)."""
-        u, context, leading = self._flatten(u, context, (self.dim,))
+        u, context, leading = self._taken(u, context, latents=True)
         x, log_det = self._inverse(u, context)
         return x.reshape(*leading, *self.shape), log_det.reshape(leading)
 
     def log_prob(
-        self, x: Tensor, context: Tensor | None = None, progress: Progress | None = None
+        self, x: Numbers, context: Numbers | None = None, progress: Progress | None = None
     ) -> Tensor:
         """Log-density of data points in nats: (..., *shape) -> (...)."""
-        x, context, leading = self._flatten(x, context, self.shape)
-        if torch.is_grad_enabled() or len(x) <= self.chunk:
+        x, context, leading = self._taken(x, context)
+        if len(x) <= self.chunk or self._in_autograd(x, context):
             return self._log_prob(x, context).reshape(leading)
         out = self.base.loc.new_empty(len(x))
         return self._in_chunks(self._log_prob, x, context, out, progress).reshape(leading)
 
     @torch.no_grad()
-    def fit(self, x: Tensor, context: Tensor | None = None) -> None:
+    def fit(self, x: Numbers, context: Numbers | None = None) -> None:
         """Let each layer set what data decide, given what reaches it from points x.
 
         That is all of them for `Units`, and of more than `chunk` points the first for `ActNorm`.
         """
-        x, context, _ = self._flatten(x, context, self.shape)
+        points, given, _ = self._taken(x, context)
         if self.units is not None:
-            self.units.fit(x, context)
-        x, context = x[: self.chunk], None if context is None else context[: self.chunk]
-        context = self.without_units(context)
+            self.units.fit(points, given)
+        points, given = points[: self.chunk], None if given is None else given[: self.chunk]
+        given = self.without_units(given)
         if any(type(transform).fit is not Transform.fit for transform in self.chain):  # type: ignore[attr-defined]
             for transform in self.chain:
                 if not isinstance(transform, Units):
-                    cast(Transform, transform).fit(x, context)
-                x, _ = transform(x, context)
+                    cast(Transform, transform).fit(points, given)
+                points, _ = transform(points, given)
 
     @torch.no_grad()
     def sample(
         self,
         n: int,
-        context: Tensor | None = None,
+        context: Numbers | None = None,
         generator: Generator | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
@@ -155,14 +153,14 @@ class Flow(nn.Module):
 
         It is done outside autograd; a generator in the same state gives the same points.
         """
+        context = self._taken_context(context)
         leading = (n,) if context is None else (n, *context.shape[:-1])
         u = self.base.sample(math.prod(leading), generator).reshape(*leading, self.dim)
-        u, context, leading = self._flatten(u, context, (self.dim,))
+        u, context, leading = self._taken(u, context, latents=True)
         if len(u) <= self.chunk:
             x, _ = self._inverse(u, context)
         else:
-            has_units = self.units is not None and self.units.standardize is not None
-            out = u.double() if has_units else u
+            out = u.double() if self.exact_points else u
             x = self._in_chunks(lambda u, c: self._inverse(u, c)[0], u, context, out, progress)
         return x.reshape(*leading, *self.shape)
 
@@ -192,34 +190,25 @@ class Flow(nn.Module):
         u, log_det = self._forward(x, context)
         return self.base.log_prob(u) + log_det
 
-    def _flatten(
-        self, x: Tensor, context: Tensor | None, shape: tuple[int, ...]
+    def _taken(
+        self, x: Numbers, context: Numbers | None, latents: bool = False
     ) -> tuple[Tensor, Tensor | None, tuple[int, ...]]:
-        """Points of a shape as vectors (N, D), context (N, C), and the leading shape of both."""
-        leading: tuple[int, ...] = x.shape[: max(x.dim() - len(shape), 0)]
-        if x.shape[len(leading) :] != shape:
-            sizes = ", ".join(map(str, shape))
-            raise ValueError(f"expected points (..., {sizes}), got shape {tuple(x.shape)}")
-        if (context is not None) != (self.context > 0):
-            expected = f"a context (..., {self.context})" if self.context else "no context"
-            raise ValueError(f"this flow needs {expected}")
-        if context is not None:
-            leading = self._broadcast(x, context, leading)
-            context = context.expand(*leading, -1).reshape(-1, self.context)
-            x = x.expand(*leading, *shape)
-        return x.reshape(-1, self.dim), context, leading
+        """Points or latents as vectors (N, D), context (N, C), and the leading shape of both."""
+        x = as_tensor(x, self.base.loc, self.exact_points and not latents)
+        shape = (self.dim,) if latents else self.shape
+        return flatten(x, self._taken_context(context), shape, self.context)
 
-    def _broadcast(self, x: Tensor, context: Tensor, leading: tuple[int, ...]) -> tuple[int, ...]:
-        """The leading shape of points and context together."""
-        got = tuple(context.shape)
-        if got[-1:] != (self.context,):
-            raise ValueError(f"expected a context (..., {self.context}), got shape {got}")
-        try:
-            shape: tuple[int, ...] = torch.broadcast_shapes(leading, got[:-1])  # type: ignore[no-untyped-call]
-        except RuntimeError:
-            message = f"points {tuple(x.shape)} and context {got} do not broadcast"
-            raise ValueError(message) from None
-        return shape
+    def _taken_context(self, context: Numbers | None) -> Tensor | None:
+        if context is None:
+            return None
+        return as_tensor(context, self.base.loc, self.exact_context)
+
+    def _in_autograd(self, x: Tensor, context: Tensor | None) -> bool:
+        """Whether a gradient may be wanted: under vmap, as in training, no tensor says so."""
+        if not torch.is_grad_enabled() or self.training:
+            return torch.is_grad_enabled()
+        given = [x] if context is None else [x, context]
+        return any(tensor.requires_grad for tensor in (*given, *self.parameters()))
 
     def _in_chunks(
         self,

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from flowlab.errors import ConfigError, ModelFileError, one_line
+from flowlab.files import LAST
 from flowlab.runs.directory import RUN_FILES, listed, strangers
 
 FORMAT = 4
@@ -35,7 +36,7 @@ def checkpoint_file(ckpt_path: Any) -> Path | None:
                 f"ckpt_path={ckpt_path}: no such file; expected a run directory or a .ckpt file"
             )
         return path
-    if (last := path / "checkpoints" / "last.ckpt").is_file():
+    if (last := path / LAST).is_file():
         return last
     if _has_begun(path):
         return None

@@ -9,7 +9,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from flowlab.errors import ConfigError, OutputError
+from omegaconf import OmegaConf
+
+from flowlab.errors import OutputError
 
 EVENT_FILES = "events.out.tfevents.*"
 LOG = "train.log"
@@ -24,10 +26,13 @@ PART = re.compile(
     r"\.\d+\.part"
 )
 
-DEFAULT = ("outputs/*/*", "multirun/*/*/*")  # where conf/train.yaml puts runs
-
 # for each run directory the lock, and the folders that were made for it; None if it had files
 _claimed: dict[Path, tuple[int, list[Path] | None]] = {}
+
+# of conf/train.yaml: the folder's name for a time, and the name that the user gave the run
+OmegaConf.register_new_resolver(
+    "named", lambda time, name: time if name is None else f"{time}-{name}", replace=True
+)
 
 
 def claim(run_dir: Path, ckpt_path: Any) -> None:
@@ -62,15 +67,6 @@ def run_of(ckpt_path: Path) -> Path:
     path = ckpt_path.resolve()
     in_place = path.parent.name == "checkpoints" and not path.is_dir()
     return path.parent.parent if in_place else path
-
-
-def latest() -> Path:
-    """The run in the default folders whose flow was saved last. Raises ConfigError without one."""
-    flows = [path for where in DEFAULT for path in Path().glob(f"{where}/flow.safetensors")]
-    if not flows:
-        where = f"{' or '.join(DEFAULT)} of the working directory"
-        raise ConfigError(f"latest: no finished run in {where}")
-    return max(flows, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 def strangers(folder: Path, known: tuple[str, ...]) -> list[str]:

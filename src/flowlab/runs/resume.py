@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from flowlab.config import INCIDENTAL, flatten
 from flowlab.errors import ConfigError, DataError, Finished
 from flowlab.export import load
+from flowlab.files import LAST, run_at
 from flowlab.runs.checkpoints import checkpoint_file, done_epochs, read_checkpoint
 from flowlab.runs.directory import run_of, shown
 
@@ -39,11 +40,13 @@ def run_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def check_resume(cfg: DictConfig) -> None:
-    """Check that the run at `ckpt_path` can go on with this configuration.
+    """Check that the run at `ckpt_path` can go on with this configuration; names the latest there.
 
     Raises Finished if it has nothing left to do, ConfigError if its flow, its data or its optimizer
     differ, and what `checkpoint_file` and `read_checkpoint` raise.
     """
+    if cfg.ckpt_path == "latest":  # once and for all, before this run becomes it
+        cfg.ckpt_path = str(run_at("latest", LAST))
     path = None if cfg.ckpt_path is None else checkpoint_file(cfg.ckpt_path)
     if path is None:
         return

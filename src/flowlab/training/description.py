@@ -50,12 +50,10 @@ def _grid(values: Numbers) -> tuple[float, float]:
 @torch.no_grad()
 def _quantiles(flow: Flow, data: Data, schema: Schema) -> tuple[float, ...]:
     """Quantiles of the log-densities of the training rows, as they would be scored."""
-    like: Any = flow.base.loc if flow.units is None else flow.base.loc.device
     x = data.train.x
     if data.noise is not None:
         x = x + 0.5 * data.noise.to(x)
-    context = data.train.context
-    log_prob = flow.log_prob(x.to(like), None if context is None else context.to(like))
+    log_prob = flow.log_prob(x, data.train.context)
     values = log_prob.cpu().double().nan_to_num(-FAR).clamp(-FAR, FAR).numpy()
     quantiles = np.quantile(values, np.linspace(0, 1, NUM_QUANTILES))
     return tuple(float(f"{value:.9g}") for value in quantiles)

@@ -42,9 +42,9 @@ def importance_weighted(flow: Flow, data: Data, seed: int) -> Tensor:
     g, total = generator("data/noise/draws", seed), len(data.test.x)
     num = min(total, MOST)
     x = data.test.x[torch.arange(num) * total // num].floor()
-    width, like = torch.ones(()), flow.base.loc
+    width = torch.ones(())
     log_probs: list[Any] = []
     for _ in range(DRAWS):
         drawn = dequantized(x, width, torch.rand(x.shape, generator=g))
-        log_probs.append(flow.log_prob(drawn.to(like)).cpu().double())
+        log_probs.append(flow.log_prob(drawn).cpu().double())
     return math.log(DRAWS) - torch.stack(log_probs).logsumexp(0)

@@ -42,11 +42,9 @@ class Likelihood(Objective[Flow]):
         Of data with units, the NLL of a Gaussian, and as its error the standard error of the
         difference. Of images, the bits per dimension, by one draw of their noise and by several.
         """
-        # a flow with units brings points to its type by itself
-        like: Any = flow.base.loc if flow.units is None else flow.base.loc.device
 
         def nll(points: Points) -> Tensor:
-            return self.loss(flow, *points.map(lambda t: t.to(like))).cpu().double()
+            return self.loss(flow, *points).cpu().double()
 
         test = nll(data.test)
         figures = {

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flowlab.data import Data, Points
+from flowlab.data import Data
 from flowlab.errors import NonFiniteError
 from flowlab.flows import Flow, build_flow
 from flowlab.rng import generator
@@ -107,8 +107,7 @@ def excess(flow: Flow, truth: Target | Conditional, seed: int) -> dict[str, Tens
     """
 
     def log_q(x: Tensor, context: Tensor | None = None) -> Tensor:
-        points = Points(x, context).map(lambda t: t.to(flow.base.loc))
-        return flow.log_prob(*points).cpu().double()
+        return flow.log_prob(x, context).cpu().double()
 
     found: Divergence
     if isinstance(truth, Conditional):
