@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from flowlab.errors import ConfigError, DataError, NonFiniteError, OutputError
 from flowlab.experiment import train
-from flowlab.files import write_whole
-from flowlab.runs.directory import claim, latest, release, shown
+from flowlab.files import run_at, write_whole
+from flowlab.runs.directory import claim, release, shown
 from flowlab.runs.life import open_run
 
 OURS = (
@@ -173,4 +173,4 @@ def test_a_run_ends_well_without_a_working_directory(
     gone.rmdir()
     assert shown(tmp_path / "run") == str(tmp_path / "run")
     with pytest.raises(ConfigError, match="of the working directory"):
-        latest()
+        run_at("latest")
