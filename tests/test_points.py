@@ -16,6 +16,9 @@ SECONDS = 1_790_000_001  # since 1970: a whole number that float32 does not have
 
 def loaded(tmp_path: Path, *args: Any, **options: Any) -> Any:
     flow = build_flow(*args, **options)
+    for parameter in flow.parameters():  # else it starts as the identity, whatever the context
+        g = torch.Generator().manual_seed(1)
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=g)
     if flow.units is not None:
         many = torch.randn(500, flow.dim, generator=torch.Generator().manual_seed(0)).double()
         flow.fit(many + SECONDS, many[:, :1] + SECONDS if flow.context else None)
@@ -36,8 +39,11 @@ def test_arrays_and_lists_are_points(context: int, support: Any, tmp_path: Path)
     def same(x: Any, c: Any) -> None:
         assert all(map(torch.equal, (*flow(x, c), flow.log_prob(x, c)), expected))
 
+    assert len(expected[2].unique()) == 3  # which they would not be if rounded
+    assert not context or len(flow.log_prob(real[0], c).unique()) == 3
     same(whole, c)
     same(whole.double(), None if c is None else c.double())
+    same(whole.double().tolist(), None if c is None else c.double().tolist())
     same(whole.tolist(), None if c is None else c.tolist())
     for kind in (np.int64, np.float64, np.uint32):
         same(whole.numpy().astype(kind), None if c is None else c.numpy().astype(kind))
