@@ -93,6 +93,7 @@ NEEDED = {
     "flow=realnvp": "data=digits",
     "flow=glow": "data=digits",
     "objective=elbo": "experiment=vae",
+    "sweep=benchmark": "data=funnel",
 }
 
 

@@ -106,7 +106,9 @@ def check_sweep(config: DictConfig) -> None:
             raise type(error)(f"{error} (in the cell {' '.join(overrides)})") from error
     lock(folder, "hydra.sweep.dir")
     if "storage" in config.hydra.sweeper:
-        _go_on_with_study(config.hydra.sweeper, folder)
+        from flowlab.commands.study import go_on
+
+        go_on(config.hydra.sweeper, folder)
 
 
 def _check_shared(cell: DictConfig, config: DictConfig) -> None:
@@ -177,30 +179,6 @@ def _ends(override: Override) -> list[str]:
         ends = list(override.sweep_string_iterator())
         ends = [ends[0], ends[-1]] if isinstance(value, RangeSweep) else ends
     return [f"{key}={end}" for end in dict.fromkeys(ends)]
-
-
-def _go_on_with_study(sweeper: DictConfig, folder: Path) -> None:
-    """Keep an Optuna study in the sweep's folder; leave one that has begun what it lacks.
-
-    Trials that were cut come first.
-    """
-    from optuna.storages import RDBStorage
-    from optuna.trial import TrialState
-
-    sweeper.storage = sweeper.storage or f"sqlite:///{folder}/study.db"
-    sweeper.study_name = sweeper.study_name or "flowlab"
-    storage = RDBStorage(sweeper.storage)
-    try:
-        trials = storage.get_all_trials(storage.get_study_id_from_name(sweeper.study_name))
-    except KeyError:
-        return
-    for trial in trials:
-        if trial.state == TrialState.RUNNING:
-            storage.set_trial_state(trial._trial_id, TrialState.WAITING)
-    finished = sum(trial.state.is_finished() for trial in trials)
-    sweeper.n_trials = max(0, sweeper.n_trials - finished)
-    if sweeper.sampler.get("seed") is not None:
-        sweeper.sampler.seed += len(trials)  # else it would draw the same points again
 
 
 def run_cell(task: Callable[[DictConfig], Any], cfg: DictConfig) -> float:
