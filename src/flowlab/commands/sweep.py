@@ -70,9 +70,7 @@ def check_sweep(config: DictConfig) -> None:
     loader, folder = GlobalHydra.instance().config_loader(), Path(config.hydra.sweep.dir).resolve()
     _check_folder(folder)
     _check_values(config)
-    if config.hydra.launcher["_target_"].endswith("SlurmLauncher") and not shutil.which("srun"):
-        hint = "hydra/launcher=joblib runs cells side by side"
-        raise ConfigError(f"hydra/launcher=submitit_slurm: this machine has no Slurm; {hint}")
+    _check_launcher(config)
     from flowlab.parts import check_parts, import_extensions
     from flowlab.runs.resume import check_resume
 
@@ -132,6 +130,12 @@ def _check_folder(folder: Path) -> None:
             f"{folder}: holds {listed(others)}; a sweep needs an absent or an empty folder, or one "
             "of a sweep to go on with: choose another hydra.sweep.dir"
         )
+
+
+def _check_launcher(config: DictConfig) -> None:
+    if config.hydra.launcher["_target_"].endswith("SlurmLauncher") and not shutil.which("srun"):
+        hint = "hydra/launcher=joblib runs cells side by side"
+        raise ConfigError(f"hydra/launcher=submitit_slurm: this machine has no Slurm; {hint}")
 
 
 def _check_values(config: DictConfig) -> None:
