@@ -22,7 +22,7 @@ class Mutant(NamedTuple):
 
 
 FLOW, COUPLING = "src/flowlab/flows/flow.py", "src/flowlab/flows/coupling.py"
-JOB, PAINTER = "src/flowlab/job.py", "src/flowlab/painter.py"
+JOB = "src/flowlab/job.py"
 BASE, TAKING = "src/flowlab/flows/base.py", "src/flowlab/flows/points.py"
 TABLES, RESULTS, SETTINGS, SWEEP, SWEEP_PLOTS, SWEEP_AXES, OVERVIEW = (
     f"src/flowlab/{name}.py"
@@ -1350,6 +1350,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "sizes: a line instead of a parabola": Mutant(
         SIZES_TESTS, ((SIZES, "for other in TRIED if", "for other in TRIED[1:] if"),)
+    ),
+    "sizes: own sizes that go together are refused": Mutant(
+        SIZES_TESTS, ((SIZES, "default=0) > MOST_MADE:", "default=0) > 0:"),)
     ),
     "sizes: a batch for nothing": Mutant(
         SIZES_TESTS, ((SIZES, "batch * cfg.replicates * step", "0 * step"),)

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Compose
 from contract import PROMISES
+from torch import Tensor
 
 from flowlab import sizes
 from flowlab.errors import ConfigError
-from flowlab.flows import build_flow
+from flowlab.flows import FLOWS, Transform, build_flow
 from flowlab.parts import check_parts
 
 DRAWN = 14_000 * 2 * 4 * sizes.DRAWN  # bytes of the default points
@@ -87,6 +89,38 @@ def test_what_fits_nowhere_is_never_made(words: str, compose_config: Compose) ->
         check_parts(compose_config(*words.split()))
 
 
+class Heads(Transform):
+    """A flow whose sizes must go together: its width is that of so many heads."""
+
+    def __init__(self, num_hidden: int, num_heads: int):
+        super().__init__()
+        if num_hidden % num_heads or num_heads < 5:
+            raise ValueError(f"num_heads={num_heads}: expected five or more that divide the width")
+        self.weights = torch.nn.Parameter(torch.zeros(num_hidden, num_heads))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x + self.weights.sum(), x.new_zeros(len(x))
+
+    def inverse(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return u - self.weights.sum(), u.new_zeros(len(u))
+
+
+def test_sizes_that_must_go_together_are_not_refused(
+    monkeypatch: pytest.MonkeyPatch, need: Callable[..., float], compose_config: Compose
+) -> None:
+    def heads(
+        shape: tuple[int, ...], context: int, *, num_hidden: int = 96, num_heads: int = 12
+    ) -> list[Transform]:
+        return [Heads(num_hidden, num_heads)]
+
+    monkeypatch.setitem(FLOWS, "heads", heads)
+    words = ("~flow", "+flow.name=heads", "+flow.num_hidden=960")
+    found = need(*words, "+flow.num_heads=12")
+    assert found == pytest.approx(sizes.COPIES * 960 * 12 * 4 + DRAWN, rel=0.006)
+    with pytest.raises(ConfigError, match="num_heads=7: expected five or more that divide"):
+        check_parts(compose_config(*words, "+flow.num_heads=7"))
+
+
 def test_units_that_are_no_more_cost_nothing(compose_config: Compose) -> None:
     """A Sylvester layer has no more units than coordinates."""
     check_parts(compose_config("flow=sylvester", "num_hidden=1000000000"))
@@ -113,6 +147,7 @@ def test_the_files_of_cgroups_are_where_the_kernel_has_them() -> None:
         assert file.is_relative_to("/sys/fs/cgroup")
 
 
+@pytest.mark.long
 def test_a_ulimit_ends_a_run_before_it_begins(train_command: list[str], tmp_path: Path) -> None:
     """Of more memory than the shell leaves it, though the machine may have that."""
     command = " ".join([*train_command, "data.num_train=1000000000"])

@@ -24,6 +24,7 @@ from flowlab.training.objectives import Objective
 TRIED = (4, 8, 16)  # the sizes at which those are looked at that are larger
 FEW = 1000  # points of a batch: a step keeps less for them than there are weights
 MOST_LARGE = 3  # sizes that are larger at once: one more takes three times as long
+MOST_MADE = 1024  # of each size of a flow that cannot be had at those that are tried
 # of a parameter: itself, its gradient, Adam's two moments and its best value; and, while they are
 # written, of what a checkpoint has, all but the gradient, a copy and four of its bytes
 COPIES = 25
@@ -38,11 +39,17 @@ Bytes = tuple[int, int]  # of a flow's parameters, and of what a step keeps for 
 def check_size(cfg: DictConfig, objective: Objective[Any], shape: Shape, context: int) -> None:
     """Check that a run fits into the memory, without making it, and that its flow can train.
 
-    What is larger than the sizes of `TRIED` is never made: bytes are polynomials of the second
+    What is larger than the sizes of `TRIED` is not made: bytes are polynomials of the second
     degree in each size, as matrices and what is there once for each layer are, and three points
-    say which. Raises ShapeError for a flow that is of no such points, and ConfigError.
+    say which. A flow that cannot be had in such sizes, as heads may have to divide a width, is made
+    as it is to be, unless that is large. Raises ShapeError for a flow that is of no such points,
+    and ConfigError.
     """
     sizes, batch = _sizes(cfg, shape), min(cfg.data.batch_size, cfg.data.get("num_train", 1))
+
+    def train(tried: Sizes) -> None:
+        _, loss = _model(cfg, objective, tried, shape, context)
+        torch.autograd.backward(loss(1), torch.ones(1))
 
     def measure(tried: Sizes) -> Bytes:
         model, loss = _model(cfg, objective, tried, shape, context)
@@ -51,10 +58,7 @@ def check_size(cfg: DictConfig, objective: Objective[Any], shape: Shape, context
 
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
-            small = {key: min(size, TRIED[0]) for key, size in sizes.items()}
-            _, loss = _model(cfg, objective, small, shape, context)
-            torch.autograd.backward(loss(1), torch.ones(1))
-            weights, step = _extrapolated(sizes, measure)
+            weights, step = _measured(sizes, train, measure)
     except ShapeError:
         raise
     except (ValueError, RuntimeError, OverflowError) as error:
@@ -152,6 +156,22 @@ def _kept(loss: Callable[[int], Tensor], num: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss(num)
     return sum(storage.nbytes() for storage in kept)
+
+
+def _measured(
+    sizes: Sizes, train: Callable[[Sizes], None], measure: Callable[[Sizes], Bytes]
+) -> tuple[float, float]:
+    """What `measure` gives for such sizes, of what `train` has found to be trainable."""
+    try:
+        train({key: min(size, TRIED[0]) for key, size in sizes.items()})
+        return _extrapolated(sizes, measure)
+    except ShapeError:
+        raise
+    except Exception:  # whatever a flow of the user's own does
+        if max(sizes.values(), default=0) > MOST_MADE:
+            raise
+    train(sizes)
+    return measure(sizes)
 
 
 def _extrapolated(sizes: Sizes, measure: Callable[[Sizes], Bytes]) -> tuple[float, float]:
