@@ -15,7 +15,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
-from conftest import NO_PICTURES, ROOT, SHORT, Compose, Run, events
+from conftest import NO_PICTURES, ROOT, SHORT, Compose, Run
 from contract import PROMISES
 from hydra._internal.callbacks import Callbacks
 from hydra.types import RunMode
@@ -168,15 +168,13 @@ MISTAKES = {
     "callbacks.x._target_=torch.optim.Optimizer": "callbacks.x.params: missing",
     "callbacks.x._target_=builtins.print": "expected a Callback of Lightning",
     f"callbacks.x={{_target_: {THEIRS}.StochasticWeightAveraging, swa_lrs: 1}}": (
-        "does not work with flowlab's loop, which steps the optimizer, saves, and stops early "
-        "(trainer.patience) by itself; of Lightning's callbacks LearningRateMonitor does"
+        "does not work with flowlab's loop, which steps the optimizer, saves, stops early "
+        "(trainer.patience) and logs rates (callbacks.rates) by itself"
     ),
     f"callbacks.x._target_={THEIRS}.ModelCheckpoint": "does not work with flowlab's loop",
     f"callbacks.x={{_target_: {THEIRS}.EarlyStopping, monitor: val/nll}}": "(trainer.patience)",
     "trainer.patience=0": f"trainer.patience=0: {WHOLE} 1 to 2^53 or null",
-    f"callbacks.x={{_target_: {THEIRS}.LearningRateMonitor, logging_interval: epoch}}": (
-        "callbacks.x.logging_interval=epoch: expected step"
-    ),
+    f"callbacks.x._target_={THEIRS}.LearningRateMonitor": "(callbacks.rates)",
     "data.replicates=2": "data.replicates: no such key; available: target, num_train",
     "num_threads=99999": "num_threads=99999: expected a whole number from 1 to 1024",
     "optimizer.weight_decay=-1": "optimizer.weight_decay=-1: Invalid weight_decay value: -1",
@@ -336,8 +334,11 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
     [
         *("data.seed=7", "callbacks.density.resolution=2", "data.seed=0"),
         *("trainer.strategy=ddp", "trainer.strategy=auto", "trainer.gradient_clip_val=2"),
-        *("trainer.patience=1", f"callbacks.x._target_={THEIRS}.LearningRateMonitor"),
-        *("optimizer.weight_decay=0.1", "optimizer._target_=torch.optim.AdamW"),
+        *(
+            "trainer.patience=1",
+            "optimizer.weight_decay=0.1",
+            "optimizer._target_=torch.optim.AdamW",
+        ),
     ],
 )
 def test_what_makes_sense_is_let_through(right: str, defaults: DictConfig) -> None:
@@ -555,22 +556,6 @@ def test_a_cell_that_fails_after_its_metrics_has_failed_too(
 
     assert run_cell(task, OmegaConf.merge(defaults, {"run_dir": str(tmp_path)})) == math.inf
     assert json.loads(metrics.read_bytes()) == {"status": "failed", "error": "tripped"}
-
-
-def test_lightnings_monitor_does_what_it_says(compose_config: Compose, tmp_path: Path) -> None:
-    """Learning rates epoch by epoch, and an end when the validation has not improved."""
-    words = (*SHORT, *NO_PICTURES, f"run_dir={tmp_path}", "schedule=cosine", "optimizer.lr=0.3")
-    words += ("trainer.max_epochs=40", f"+callbacks.rates._target_={THEIRS}.LearningRateMonitor")
-    words += ("trainer.patience=3",)
-    metrics = train(compose_config(*words))
-    scalars = events(tmp_path)
-    rates = {event.step: event.value for event in scalars.Scalars("lr-Adam")}
-    epochs = metrics["epochs"]
-    assert epochs < 40
-    assert metrics["best_epoch"] == epochs - 3
-    expected = {e + 1: 0.15 * (1 + math.cos(math.pi * e / 40)) for e in range(epochs)}
-    assert rates == pytest.approx(expected, rel=1e-5)
-    assert [event.step for event in scalars.Scalars("train/nll")] == list(rates)
 
 
 def test_a_damaged_checkpoint_gets_one_line(train_command: list[str], tmp_path: Path) -> None:

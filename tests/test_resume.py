@@ -376,12 +376,12 @@ def test_what_the_state_of_an_optimizer_hangs_on_is_refused(
 
 def test_options_that_a_foreign_callback_keeps_are_refused(quick: Compose, tmp_path: Path) -> None:
     """It may take them from the checkpoint. Without the callback a run may go on."""
-    rates = "lightning.pytorch.callbacks.LearningRateMonitor"
-    words = [f"+callbacks.s={{_target_: {rates}, log_momentum: {v}}}" for v in (True, False)]
+    mine = f"{Halt.__module__}.Halt"
+    words = [f"+callbacks.s={{_target_: {mine}, step: {v}, error: none}}" for v in (98, 99)]
     train(quick("first", words[0]))
     common = ("trainer.max_epochs=3", f"ckpt_path={tmp_path / 'first'}")
     message = refused(ConfigError, quick("second", words[1], *common))
-    assert "callbacks.s.log_momentum=True there, False here" in message
+    assert "callbacks.s.step=98 there, 99 here" in message
     assert train(quick("third", *common))["epochs"] == 3
 
 

@@ -22,7 +22,6 @@ from flowlab.sizes import SIDE, Shape, check_size
 from flowlab.targets import Unnormalized, build_target
 from flowlab.training.objectives import Objective
 
-MONITOR = "LearningRateMonitor"  # the callback of Lightning's that does here what it says
 OWN = {"data": ["batch_size"], "trainer": ["patience"]}  # the loop's
 PARTIAL = ("optimizer", "schedule")
 BINARY = "objective=elbo is for images of zeros and ones; choose data=digits or data=images"
@@ -185,8 +184,8 @@ def _check_callback(group: str, values: Any) -> None:
     named = f"{group}._target_={values['_target_']}"
     if not (isinstance(callback, type) and issubclass(callback, pl.Callback)):
         raise ConfigError(f"{named}: expected a Callback of Lightning")
-    if callback.__module__.startswith("lightning.") and callback.__name__ != MONITOR:
+    if callback.__module__.startswith("lightning."):
         raise ConfigError(
-            f"{named}: does not work with flowlab's loop, which steps the optimizer, saves, and "
-            f"stops early (trainer.patience) by itself; of Lightning's callbacks {MONITOR} does"
+            f"{named}: does not work with flowlab's loop, which steps the optimizer, saves, stops "
+            "early (trainer.patience) and logs rates (callbacks.rates) by itself"
         )

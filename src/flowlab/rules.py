@@ -14,8 +14,8 @@ def _whole(least: int, most: int = 2**53) -> Rule:
     return lambda v: type(v) is int and least <= v <= most, f"a whole number from {least} to {end}"
 
 
-def _one_of(*choices: str | int, why: str = "") -> Rule:
-    return lambda v: v in choices, " or ".join(map(str, choices)) + why
+def _one_of(*choices: str | int) -> Rule:
+    return lambda v: v in choices, " or ".join(map(str, choices))
 
 
 _positive: Rule = lambda v: type(v) in (int, float) and 0 < v < math.inf, "a positive number"
@@ -79,7 +79,6 @@ RULES: dict[str, Rule] = {
     "callbacks.*.num_images": _whole(1, 1000),
     "callbacks.*.resolution": _whole(2, 1000),
     "callbacks.*.columns": _optional(_names),
-    "callbacks.*.logging_interval": _optional(_one_of("step", why=" (written once an epoch)")),
 }
 _columns: Rule = (
     lambda v: v is None or (isinstance(v, list) and all(type(n) in (str, int) for n in v)),
