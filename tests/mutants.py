@@ -272,6 +272,9 @@ MUTANTS: dict[str, Mutant] = {
     "job: a training changes the caller's configuration": Mutant(
         "test_job.py -k two_runs", ((JOB, "cfg = copy.deepcopy(cfg)", "cfg = cfg"),)
     ),
+    "job: a full disk is the configuration's fault": Mutant(
+        "test_job.py -k full_disk", ((JOB, ", output_errors(lambda: cfg.hydra.run.dir)", ""),)
+    ),
     "job: the process that draws runs the script": Mutant(
         "test_painter.py -k script",
         ((PAINTER, 'sys.modules["__main__"] = ModuleType("__main__")', "pass"),),

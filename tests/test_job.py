@@ -18,7 +18,7 @@ from flowlab import compose, load, save, train
 from flowlab.commands.start import conf
 from flowlab.commands.sweep import _check_shared, cell_name
 from flowlab.config import validate
-from flowlab.errors import ConfigError
+from flowlab.errors import ConfigError, OutputError
 from flowlab.files import LAST, run_at
 from flowlab.flows import build_flow
 from flowlab.runs.directory import claim, release
@@ -95,6 +95,17 @@ def test_mistakes_are_raised_before_anything_is_written(here: Path) -> None:
     with pytest.raises(OSError, match="holds a run already"):
         train(compose("hydra.run.dir=mine"))
     assert [path.name for path in here.rglob("*")] == ["mine", "metrics.json"]
+
+
+def test_a_full_disk_is_not_the_fault_of_the_configuration(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("hydra.core.utils._save_config", full)
+    with pytest.raises(OutputError, match=r"mine: cannot be written to .*No space left"):
+        train(compose("hydra.run.dir=mine"))
 
 
 def test_a_configuration_of_another_maker_is_refused(compose_config: Compose) -> None:

@@ -58,11 +58,11 @@ def check(cfg: DictConfig) -> None:
     import_extensions(cfg.get("extensions") or ())
     check_resume(cfg)
     check_parts(cfg)
+    processes.check_started(cfg)
 
 
 def train_checked(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> Metrics:
     """`train` for a configuration that has been checked, as the command line's has."""
-    processes.check_started(cfg)
     take_threads(cfg.num_threads)
     with open_run(cfg) as run, _logger(cfg, run) as logger:
         seeds = range(cfg.seed, cfg.seed + cfg.replicates)

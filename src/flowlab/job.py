@@ -18,6 +18,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from flowlab import processes
+from flowlab.commands.output import output_errors
 from flowlab.commands.start import conf
 from flowlab.commands.train import in_our_words, past_hydra
 from flowlab.errors import ConfigError
@@ -49,13 +50,12 @@ def train(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> dict[str, A
 
     Returns metrics.json's content. `callbacks` are the caller's own, beside those of the
     configuration. Raises a FlowlabError, before anything is written if it is the configuration's
-    fault; and SystemExit, with the run saved, on SIGINT and SIGTERM.
+    fault; and SystemExit, with the run saved, on SIGINT, SIGTERM and SIGHUP.
     """
     if "hydra" not in cfg:
         raise ConfigError("cfg: no hydra in it; expected what flowlab.compose gives")
     cfg = copy.deepcopy(cfg)
     check(cfg)
-    processes.check_started(cfg)
     if processes.is_first():
         claim(Path(cfg.hydra.run.dir), cfg.ckpt_path)
 
@@ -64,7 +64,7 @@ def train(cfg: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> dict[str, A
             return train_checked(cfg, callbacks)
 
     context = HydraContext(cast(Any, None), Callbacks())
-    with in_our_words([conf()], ()):
+    with in_our_words([conf()], ()), output_errors(lambda: cfg.hydra.run.dir):
         job = run_job(task, cfg, "hydra.run.dir", None, context, configure_logging=False)
     return cast(dict[str, Any], job.return_value)
 
