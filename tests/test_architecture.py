@@ -100,6 +100,18 @@ def test_there_is_no_circle() -> None:
     assert not arrows
 
 
+def test_a_flow_loads_on_any_system() -> None:
+    """As on Windows: nothing that `load` imports, at any distance, is Unix's alone."""
+    arrows, found, new = graph(), set[str](), {"flowlab", "flowlab.export"}
+    while new:
+        found |= new
+        new = {to for name in new & arrows.keys() for to in arrows[name]} - found
+        new -= {"flowlab.job"}  # lazily, to train
+    files = (PACKAGE.parent / name.replace(".", "/") for name in found)
+    for file in (f / "__init__.py" if f.is_dir() else f.with_suffix(".py") for f in files):
+        assert not {*imports(file)} & {"fcntl", "resource", "termios"}, file
+
+
 def test_every_room_has_its_line() -> None:
     assert {room(file) for file in FILES} == ARROWS.keys()
 

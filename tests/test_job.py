@@ -160,15 +160,6 @@ def test_the_latest_run_is_the_one_that_saved_last(here: Path) -> None:
         load("outputs/x")
 
 
-def test_a_flow_loads_where_there_is_no_fcntl(tmp_path: Path) -> None:
-    """As on Windows."""
-    save(build_flow("coupling", 2), tmp_path / "flow.safetensors")
-    code = "import sys; sys.modules['fcntl'] = None; import flowlab; print(flowlab.load('.'))"
-    words = [sys.executable, "-c", code]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "Flow('coupling', 2, num_flows=4, num_hidden=8, bound=1.0)\n"
-
-
 def test_what_flowlab_offers() -> None:
     assert conf() == ROOT / "conf"
     assert re.fullmatch(r"\d+\.\d+\.\d+", flowlab.__version__)
