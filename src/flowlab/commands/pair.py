@@ -9,7 +9,7 @@ import numpy as np
 
 from flowlab.commands.forms import Figure, markdown
 from flowlab.errors import ConfigError, one_line
-from flowlab.runs.comparing import log_probs, share_points
+from flowlab.runs.comparing import LEVEL, log_probs, share_points
 from flowlab.runs.reading import read_run
 from flowlab.runs.results import Run, distribution, varied
 from flowlab.runs.settings import rounded
@@ -95,7 +95,7 @@ def _unpaired(a: Any, b: Any) -> list[str]:
 def _difference(difference: Any, error: float, p: float, test: str) -> list[str]:
     gap = float(np.mean(difference))
     num = f" over {len(difference)} test points" if np.ndim(difference) else ""
-    verdict = f"{'A' if gap > 0 else 'B'} is likelier" if p < 0.05 else "no difference to be seen"
+    verdict = f"{'A' if gap > 0 else 'B'} is likelier" if p < LEVEL else "no difference to be seen"
     return [
         f"log-likelihood of A minus that of B: {gap:.4f} ± {error:.4f} nats per point{num}",
         f"{test}, two-sided: p = {p:.2g}, {verdict}. It is of these two flows, not of other seeds.",

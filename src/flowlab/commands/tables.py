@@ -11,6 +11,7 @@ from flowlab.commands.forms import Figure, Table, braces, markdown, render
 from flowlab.errors import one_line
 from flowlab.runs.comparing import (
     FEW,
+    LEVEL,
     OVER_BOTH,
     OVER_POINTS,
     PAIRED,
@@ -142,7 +143,7 @@ def _marks(ranking: Ranking) -> tuple[list[str], set[str]]:
         p, test = compare(ranking.cells[0], cell, ranking.measure)
         gap = ranking.cells[0].mean(ranking.measure) - cell.mean(ranking.measure)
         better = gap < 0 if ranking.measure == "test/elbo" else gap > 0
-        marks.append("=" if p > 0.05 or (test and better) else "")
+        marks.append("=" if p > LEVEL or (test and better) else "")
         tests |= {test} - {""}
     return marks, tests
 
@@ -156,7 +157,7 @@ def _legend(ranking: Ranking, tests: set[str]) -> Iterator[str]:
     yield f"Nats, {_error([ranking])}; {told}"
     if tests:
         yield f"= {ranking.measure} not significantly worse than the best's: {_named(tests)},"
-        yield "two-sided, p > 0.05, uncorrected; blank where it is, or cannot be told."
+        yield f"two-sided, p > {LEVEL}, uncorrected; blank where it is, or cannot be told."
 
 
 def _papers(ranking: Ranking) -> Iterator[str]:

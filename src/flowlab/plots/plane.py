@@ -16,7 +16,6 @@ from flowlab.plots.style import (
     MODES,
     Array,
     plane,
-    side_by_side,
     titled_figure,
 )
 
@@ -70,7 +69,8 @@ def surface(axis: Array, learned: Array, true: Array, title: str) -> Figure:
 
 def samples(drawn: Array, held_out: Array, modes: Array | None, limit: float, title: str) -> Figure:
     """Samples of the flow beside held-out data, (N, 2) each, with the true modes (M, 2) if any."""
-    figure, axes = side_by_side(title)
+    figure = titled_figure(title)
+    axes = [figure.add_axes((left, 0.1, 0.36, 0.72)) for left in (0.09, 0.6)]
     panels = (drawn, "samples of the flow", BLUE), (held_out, "held-out data", GREEN)
     for ax, (points, name, color) in zip(axes, panels, strict=True):
         ax.scatter(points[:, 0], points[:, 1], s=3, alpha=0.5, color=color, linewidths=0)

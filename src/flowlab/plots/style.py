@@ -54,12 +54,6 @@ def panel_grid(
     return figure.add_gridspec(rows, columns, wspace=gap, hspace=gap, **edges)
 
 
-def side_by_side(title: str, left: tuple[float, float] = (0.09, 0.6)) -> tuple[Figure, list[Axes]]:
-    """A figure with two panels, whose left edges are at `left`."""
-    figure = titled_figure(title)
-    return figure, [figure.add_axes((x, 0.1, 0.36, 0.72)) for x in left]
-
-
 def plane(ax: Axes, title: str, limit: float, symbol: str = "x") -> None:
     """Make a panel the square [-limit, limit]^2 of the plane."""
     sides = (-limit, limit)

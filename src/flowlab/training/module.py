@@ -243,8 +243,8 @@ class Training(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["flowlab"]
-        self.rng_state, self.step, self.seconds = map(state.get, ("rng_state", "step", "seconds"))
+        self.rng_state, self.step = state["rng_state"], state["step"]
+        self.seconds, self.norms = state["seconds"], list(state.get("norms", ()))
         first = self.global_rank == 0  # it takes over what all had
-        self.norms = list(state.get("norms", self.norms))
         self.losses = [(total if first else 0 * total, n) for total, n in state["losses"]]
         self.history = {key: column.tolist() for key, column in state["history"].items()}
