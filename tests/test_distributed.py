@@ -198,7 +198,7 @@ def test_a_mistake_is_told_once(commands: Commands, tmp_path: Path) -> None:
     output, errors = commands.start("seed=-1", "trainer=ddp", by=TWO).communicate(timeout=300)
     assert output == ""
     assert [line for line in errors.splitlines() if line.startswith(("error", "process"))] == [
-        "error: seed=-1: expected a whole number from 0 to"
+        "error: seed=-1: expected a whole number from 0 to 2^53"
     ]
     assert "exitcode  : 2" in errors
     assert not list(tmp_path.iterdir())

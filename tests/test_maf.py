@@ -14,12 +14,12 @@ import torch
 from conftest import NO_PICTURES, Compose
 
 from flowlab import data as datasets
-from flowlab.config import MAF
 from flowlab.data import Data, Points, table
 from flowlab.data import published as recognised
 from flowlab.data.published import PUBLISHED, Published, published
 from flowlab.errors import DataError
 from flowlab.experiment import train
+from flowlab.rules import MAF
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(0)
