@@ -212,6 +212,14 @@ def test_the_density_is_that_of_the_flow_at_each_point(
     assert seen == dict.fromkeys(names, ("$x_1$", "$x_2$"))
 
 
+@pytest.mark.parametrize("plot", [plane.density, plane.surface])
+def test_a_density_that_is_no_number_is_drawn_without_a_word(plot: Callable[..., Figure]) -> None:
+    axis = np.linspace(-4, 4, 20)
+    true = -0.5 * (axis[:, None] ** 2 + axis**2)
+    learned = np.where(true > -1, np.float32(200), np.float32(-np.inf))
+    plot(axis, learned, true, "").savefig(io.BytesIO())  # warnings are errors here
+
+
 def test_samples_go_from_the_base_to_the_data_and_stand_beside_held_out_points() -> None:
     """Means and spreads within 5 standard errors: fails by chance 3 times in 10^6."""
     val, n = torch.randn(3000, 2), 2000

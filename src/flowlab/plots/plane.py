@@ -20,6 +20,7 @@ from flowlab.plots.style import (
 )
 
 DEPTH = 14  # nats below the highest log-density that are told apart
+ABOVE = 3  # nats above the highest true one, from which on all are off every scale
 
 
 def density(axis: Array, learned: Array, true: Array, title: str) -> Figure:
@@ -32,6 +33,7 @@ def density(axis: Array, learned: Array, true: Array, title: str) -> Figure:
     highest = true.max()
     levels: Array = np.asarray(MaxNLocator(21).tick_values(0, np.exp(highest)))
     depths = np.arange(np.ceil(highest) - DEPTH, np.ceil(highest) + 1)
+    learned = np.minimum(learned, highest + ABOVE)  # whose exponential may be no number
     kinds: Any = (
         ("density", np.exp, levels, "max"),
         ("log-density", np.asarray, depths, "both"),
@@ -52,6 +54,7 @@ def surface(axis: Array, learned: Array, true: Array, title: str) -> Figure:
     """The learned and the true density as surfaces over the plane; arguments as for `density`."""
     figure = titled_figure(title)
     height = 1.05 * np.exp(true.max())
+    learned = np.minimum(learned, true.max() + ABOVE)
     fine = {"rcount": len(axis), "ccount": len(axis), "linewidth": 0, "antialiased": False}
     for i, (values, name) in enumerate(((learned, "learned"), (true, "true"))):
         ax = Axes3D(figure, (0.02 + 0.48 * i, 0.02, 0.43, 0.8))
