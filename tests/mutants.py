@@ -1220,6 +1220,16 @@ MUTANTS: dict[str, Mutant] = {
     "pictures: the density does not go with the grid": Mutant(
         "test_pictures.py -k grid", ((f"{CALLBACKS}/grid.py", "log_p - log_det", "log_p"),)
     ),
+    "pictures: a grid that goes to no number ends the run": Mutant(
+        "test_pictures.py -k to_no_number",
+        (
+            (
+                "src/flowlab/plots/plane.py",
+                "np.nan_to_num(x, nan=FAR, posinf=FAR, neginf=-FAR)",
+                "x",
+            ),
+        ),
+    ),
     "pictures: a resumed run's film begins anew": Mutant(
         "test_pictures.py -k whole_film",
         ((f"{CALLBACKS}/film.py", "dict(self.frames)}", "{}}"),),

@@ -220,6 +220,13 @@ def test_a_density_that_is_no_number_is_drawn_without_a_word(plot: Callable[...,
     plot(axis, learned, true, "").savefig(io.BytesIO())  # warnings are errors here
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_grid_that_a_layer_takes_to_no_number_is_drawn(value: float) -> None:
+    points, density = np.random.default_rng(0).normal(size=(21, 21, 2)), np.ones((21, 21))
+    points[3:5], density[3:5] = value, abs(value)
+    plane.grid([("base", points, density)], 5, 4.0, "").savefig(io.BytesIO())
+
+
 def test_samples_go_from_the_base_to_the_data_and_stand_beside_held_out_points() -> None:
     """Means and spreads within 5 standard errors: fails by chance 3 times in 10^6."""
     val, n = torch.randn(3000, 2), 2000

@@ -20,6 +20,7 @@ from flowlab.plots.style import (
 )
 
 DEPTH = 14  # nats below the highest log-density that are told apart
+FAR = 1e6  # where points are shown that are nowhere
 ABOVE = 3  # nats above the highest true one, from which on all are off every scale
 
 
@@ -88,8 +89,12 @@ def grid(steps: Sequence[tuple[str, Array, Array]], every: int, limit: float, ti
     """How layers bend a grid, one after the other, and how the density changes with it.
 
     Each step has a name, the grid's points (P, P, 2) and the density there, (P, P); there is a line
-    every so many points. All have one colour scale.
+    every so many points. All have one colour scale. What a layer takes to no number is far away.
     """
+    steps = [
+        (name, np.nan_to_num(x, nan=FAR, posinf=FAR, neginf=-FAR), np.nan_to_num(p, posinf=FAR))
+        for name, x, p in steps
+    ]
     columns = min(3, len(steps))
     rows, side = -(-len(steps) // columns), 9.4 / columns
     figure = titled_figure(title, height := 0.9 + rows * (side + 0.4))
