@@ -181,7 +181,7 @@ MISTAKES = {
     "optimizer.foreach=true": "optimizer.foreach=True: `fused` and `foreach` cannot be `True`",
     "schedule._target_=flowlab.training.schedules.onecycle": "schedule.warmup: missing",
     "schedule._target_=math.log2": "schedule._target_=math.log2: ValueError: math domain error",
-    "optimizer.foo=1": "optimizer.foo: no such key; available: params, lr, betas",
+    "optimizer.foo=1": "optimizer.foo: no such key; available: lr, betas",
     "data.foo=1": "data.foo: no such key; available: target, num_train",
     "data._partial_=true": "data._partial_: no such key; ",
     "flow.support=[null,null]": "flow.support: no such key; a flow has that of its data",
@@ -204,7 +204,8 @@ WORDS = {
     "num_flow=8": "num_flow: no such key; did you mean num_flows?",
     "lr=0.1": "lr: no such key; did you mean optimizer.lr?",
     "flow=naf flow.num_sigmoid=2": "flow.num_sigmoid: no such key; did you mean flow.num_sigmoids",
-    "flow=planar flow.bound=2": "flow.bound: no such key; flow=coupling or flow=glow or flow=iaf h",
+    "flow=planar flow.bound=2": "flow.bound: no such key; flow=coupling or flow=glow or flow=iaf",
+    "data.path=my.csv": "or data=maf_power or data=table have it",  # of whose YAML it is ???
     "schedule.warmup=0.2": "schedule.warmup: no such key; schedule=onecycle has it",
     "data.logit=0.2": "data.logit: no such key; data=digits or data=images have it",
     "optimizer.weight_decay=0.1": (
@@ -213,6 +214,10 @@ WORDS = {
     ),
     "~optimizer.weight_decay": "optimizer.weight_decay: no such key; see python train.py --help",
     "data=nosuch": "data=nosuch: no such choice; available: bimodal",
+    "data=../my.csv": "data=../my.csv: no such choice; available: bimodal",
+    "data=my.csv": "table, toy; a file is data=table data.path=my.csv",
+    "+optimizer.momentum=1": "optimizer.momentum: no such key; available: lr, betas",
+    "+optimizer.amsgrad=maybe": "optimizer.amsgrad=maybe: ",
     "callbacks.density.resolutoin=9": "callbacks.density.resolutoin: no such key; did you mean cal",
     "~callbacks.density.resolution": "callbacks.density.resolution: missing",
     "~optimizer": "optimizer: missing",
@@ -289,6 +294,7 @@ def test_a_mistake_in_a_yaml_of_ones_own_is_explained(
     [
         ("--info foo", "argument --info/-i: invalid choice: 'foo' (choose from 'all', "),
         ("num_flows=2 --foo", "unrecognized arguments: --foo; see python train.py --hydra-help"),
+        ("--num_flows=2", "--num_flows=2: keys have no dashes; write num_flows=2"),
         ("--config-dir", "argument --config-dir/-cd: expected one argument"),
         ("--config-dir nosuch", "--config-dir nosuch: no such folder"),
         ("-cp nosuch", "--config-path nosuch: no such folder"),

@@ -291,6 +291,25 @@ def test_a_sweep_stays_in_its_directory(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "-m: expected keys of its cells, as num_flows=2,4"),
+        (["name=a,b"], "name=a: expected one name, of the sweep as a whole"),
+        (["seed=0,1", "ckpt_path=latest"], "ckpt_path=latest: in a sweep expected the path"),
+    ],
+)
+def test_what_cells_cannot_have_of_their_own_is_said(
+    words: list[str], message: str, compose_config: Compose, tmp_path: Path
+) -> None:
+    compose_config()  # keeps Hydra ready
+    words = [*words, f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    cfg = GlobalHydra.instance().hydra.compose_config("train", words, RunMode.MULTIRUN)
+    with pytest.raises(ConfigError, match=message):
+        check_sweep(cfg)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_sweep_needs_slurm_for_its_launcher(
     compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

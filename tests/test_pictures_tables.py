@@ -257,7 +257,7 @@ def run(compose_config: Compose, tmp_path: Path) -> Callable[..., Any]:
     """A short run over `data` with these words."""
 
     def run(*words: str) -> Any:
-        cfg = compose_config(*SHORT, *words, f"run_dir={tmp_path}")
+        cfg = compose_config(*SHORT, *words, f"run_dir={tmp_path / 'run'}")
         keys = {"_target_": "test_pictures_tables.data", "num": 200, "dim": 9}
         cfg.data = keys | {"batch_size": 64, "seed": None}
         return train(cfg)
@@ -286,12 +286,17 @@ def test_the_columns_of_the_pairs_can_be_chosen(
     ],
 )
 def test_a_column_that_is_not_there_is_told_before_the_training(
-    column: str, hint: str, run: Callable[..., Any], drawings: dict[str, tuple[Any, ...]]
+    column: str,
+    hint: str,
+    run: Callable[..., Any],
+    drawings: dict[str, tuple[Any, ...]],
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(ConfigError) as error:
         run(f"callbacks.pairs.columns=[column 1,{column}]")
     assert str(error.value).startswith(f"callbacks.pairs.columns: no column '{column}'; {hint}")
     assert not drawings
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("words", [(), ("replicates=2",)])

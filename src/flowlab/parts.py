@@ -49,7 +49,7 @@ def check_parts(cfg: DictConfig) -> None:
     """
     for group in ("data", "objective", "optimizer", "schedule", "trainer"):
         _check_part(group, cfg[group])
-    _check_optimizer(cfg.optimizer)
+    _check_optimizer(cfg.optimizer, cfg.trainer.accelerator)
     _check_schedule(cfg.schedule)
     for name, values in cfg.get("callbacks", {}).items():
         if values is not None:
@@ -99,7 +99,7 @@ def _check_part(group: str, values: Any) -> Any:
     private = ["_target_", "_partial_"] if group in PARTIAL else ["_target_"]
     for key in map(str, values):
         if key not in known + own + private and len(known) == len(parameters):
-            named = known + own
+            named = known[group in PARTIAL :] + own  # the loop gives those their first
             hint = near(key, dict.fromkeys(named)) or f"available: {', '.join(named)}"
             said = BINARY if (group, key) == ("data", "binary") else f"no such key; {hint}"
             raise ConfigError(f"{group}.{key}: {said}")
@@ -117,11 +117,15 @@ def _needs_closure(optimizer: Any) -> bool:
     return closure is not None and closure.default is inspect._empty
 
 
-def _check_optimizer(values: DictConfig) -> None:
-    """Make one, of a parameter for nothing."""
+def _check_optimizer(values: DictConfig, accelerator: str) -> None:
+    """Make one, of a parameter for nothing, and take a step where the training takes it."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
     try:
-        optimizer = instantiate(values)([torch.nn.Parameter(torch.zeros(1))])
+        optimizer = instantiate(values)([parameter])
         optimizer.defaults["lr"]  # which the schedule multiplies
+        if accelerator == "cpu":
+            optimizer.step()
     except Exception as error:  # whatever the class does
         said = " ".join(f"{error.__cause__ or error}".split())
         own = {str(key): re.compile(rf"\b{str(key).rstrip('s')}s?\b", re.I) for key in values}

@@ -69,7 +69,7 @@ def fit(trainer: pl.Trainer, module: Training, run: Run) -> list[int]:
             raise
         raise ModelFileError(f"{run.resume}: not a checkpoint of this run ({error})") from error
     finally:
-        if ended or module.has_started or run.resume is None:
+        if ended or module.has_started:
             run.metrics["epochs"] = trainer.current_epoch
     run.metrics.update(seconds=module.seconds, steps=module.step)
     if not module.is_patient and trainer.current_epoch < cast(int, trainer.max_epochs):

@@ -1,6 +1,7 @@
 """The words of `python train.py`, as Hydra's own parser reads them; a mistake is one line."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -38,4 +39,6 @@ def looks(args: argparse.Namespace) -> bool:
 
 
 def _refuse(message: str) -> NoReturn:
+    if match := re.fullmatch(r"unrecognized arguments: (-+(\w\S*=.*))", message):
+        raise ConfigError(f"{match[1]}: keys have no dashes; write {match[2]}")
     raise ConfigError(f"{message}; see python train.py --hydra-help")

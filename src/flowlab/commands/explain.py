@@ -97,13 +97,16 @@ def quoted(word: str) -> str | None:
 
 def _missing(path: str, folders: Sequence[Path]) -> str:
     group, _, choice = path.rpartition("/")
+    if group.startswith("data/"):  # the folders of a file
+        group, choice = "data", path.removeprefix("data/")
     if group.startswith("hydra/"):
         return f'{group}={choice}: not installed; try pip install -e ".[sweep]"'
     if not group:
         return f"--config-name {choice}: no such YAML in {' or '.join(map(str, folders))}"
     if not (known := choices(folders, group)):
         return f"{group}: no such group; of those at the root a YAML writes /{Path(group).name}"
-    return f"{group}={choice}: no such choice; available: {', '.join(known)}"
+    hint = f"; a file is data=table data.path={choice}" if group == "data" and "." in choice else ""
+    return f"{group}={choice}: no such choice; available: {', '.join(known)}{hint}"
 
 
 def _is_null(word: str, folders: Sequence[Path]) -> bool:

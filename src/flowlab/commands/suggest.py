@@ -23,7 +23,7 @@ def suggest(key: str, folders: Sequence[Path], words: Sequence[str]) -> str:
     if word and (part := _taking(key, keys)):
         return f"add a plus: +{word}, as {part} takes it"
     if owners := _owners(key, folders):
-        return f"{' or '.join(owners[:3])} {'has' if len(owners) == 1 else 'have'} it"
+        return f"{' or '.join(owners)} {'has' if len(owners) == 1 else 'have'} it"
     known = cast(dict[str, Any], OmegaConf.to_container(keys))
     return near(key, dict.fromkeys(groups(folders), "") | known) or "see python train.py --help"
 
@@ -64,6 +64,6 @@ def _owners(key: str, folders: Sequence[Path]) -> list[str]:
             where = key if text.startswith("# @package _global_") else name
             parent, _, last = f".{where}".rpartition(".")
             there = OmegaConf.select(OmegaConf.create(text), parent.lstrip(".")) if text else None
-            if isinstance(there, DictConfig) and last in there:
+            if isinstance(there, DictConfig) and last in set(there):  # ??? is not in it itself
                 found.append(f"{group}={choice}")
     return list(dict.fromkeys(found))

@@ -80,16 +80,18 @@ def check_sweep(config: DictConfig) -> None:
         with open_dict(cell):
             cell.hydra.job.num = cell.hydra.job.id = i
         try:
+            _check_shared(cell, config)
             subdir = cell.hydra.sweep.subdir
             run_dir = (folder / str(subdir)).resolve()
             if run_dir in taken or run_dir == folder or not run_dir.is_relative_to(folder):
+                if not cell_name(overrides):
+                    raise ConfigError("-m: expected keys of its cells, as num_flows=2,4")
                 allowed = "a folder within hydra.sweep.dir, another for each cell"
                 raise ConfigError(f"hydra.sweep.subdir={subdir}: expected {allowed}")
             taken.add(run_dir)
             if holds_run(run_dir):
                 cell.ckpt_path = str(run_dir)
             validate(cell)
-            _check_shared(cell, config)
             import_extensions(cell.get("extensions") or ())
             check_resume(cell)
             check_parts(cell)
@@ -115,8 +117,8 @@ def _check_shared(cell: DictConfig, config: DictConfig) -> None:
     Raises ConfigError.
     """
     if cell.get("name") != config.get("name"):
-        raise ConfigError(f"name={cell.name}: expected one name, of the sweep as a whole")
-    if cell.ckpt_path == "latest":
+        raise ConfigError(f"name={cell.get('name')}: expected one name, of the sweep as a whole")
+    if cell.get("ckpt_path") == "latest":
         raise ConfigError("ckpt_path=latest: in a sweep expected the path of a run")
 
 
