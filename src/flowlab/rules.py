@@ -39,7 +39,7 @@ IN_TURN = 10_000  # layers, of which a step takes one after the other
 NAME = re.compile(r"\w[\w.+-]{0,99}")  # that a folder can end in
 RULES: dict[str, Rule] = {
     "name": _optional(
-        (lambda v: bool(NAME.fullmatch(str(v))), "letters, digits, after the first also . _ + -,")
+        (lambda v: bool(NAME.fullmatch(str(v))), "letters, digits, after the first also ._+-,")
     ),
     "num_flows": _whole(1, IN_TURN),
     "num_hidden": _whole(1),
