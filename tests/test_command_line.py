@@ -366,11 +366,18 @@ def test_a_key_that_others_take_their_values_from_is_welcome(
 def test_a_run_from_the_command_line_has_one_folder(
     mode: str, key: str, defaults: DictConfig
 ) -> None:
-    hydras = {"hydra": {"mode": RunMode[mode]}}
+    hydras = {"hydra": {"mode": RunMode[mode], "overrides": {"task": []}}}
     validate(OmegaConf.merge(defaults, hydras))
     validate(OmegaConf.merge(defaults, {"run_dir": "mine"}))  # from Python
     with pytest.raises(ConfigError, match=f"^run_dir=mine: is what Hydra makes it; set {key} inst"):
         validate(OmegaConf.merge(defaults, hydras, {"run_dir": "mine"}))
+
+
+def test_a_flow_is_chosen_with_its_options(defaults: DictConfig) -> None:
+    word = "flow.name=spline"
+    hydras = {"hydra": {"mode": RunMode.RUN, "overrides": {"task": [word]}}}
+    with pytest.raises(ConfigError, match=r"^flow\.name=spline: .*; choose flow=spline, which"):
+        validate(OmegaConf.merge(defaults, OmegaConf.from_dotlist([word]), hydras))
 
 
 def test_a_mistake_in_a_preset_is_explained(compose_config: Compose, tmp_path: Path) -> None:

@@ -357,6 +357,7 @@ def test_training_rows_in_the_test_split_are_told(
     ("words", "line"),
     [
         ([], "data.path=???: expected the path of a file with columns, as data.path=my.csv"),
+        (["data.columns=[]"], "data.columns=[]: expected names of columns, as [a,b], or null"),
         (["data.columns=a"], "data.columns=a: expected names of columns, as [a,b], or null"),
         (["data.split=[0.8,0.2]"], "expected three positive shares whose sum is 1"),
         (["data.split=[0.8,0.1,0.2]"], "expected three positive shares whose sum is 1"),

@@ -47,7 +47,7 @@ def validate(cfg: DictConfig) -> None:
     Raises ConfigError at the first mistake.
     """
     check_keys(cfg)
-    _check_run_dir(cfg)
+    _check_words(cfg)
     values = dict(flatten(OmegaConf.to_container(cfg)))
     own = DATA_RULES.get(str(values.get("data._target_")), {})
     for pattern, (allows, allowed) in (RULES | own).items():
@@ -73,10 +73,19 @@ def validate(cfg: DictConfig) -> None:
             raise ConfigError(f"trainer.devices={devices}: this machine has {found} GPUs")
 
 
-def _check_run_dir(cfg: DictConfig) -> None:
-    """Check that a run from the command line, whose configuration has Hydra's, is in its folder."""
+def _check_words(cfg: DictConfig) -> None:
+    """Check that a run from the command line, whose configuration has Hydra's, is in its folder.
+
+    And that its flow is chosen, with its options: a name alone would have those of another.
+    """
+    if "hydra" not in cfg:
+        return
+    for word in cfg.hydra.overrides.task:
+        if word.lstrip("+").startswith("flow.name="):
+            hint = f"has the options of another; choose flow={cfg.flow.name}, which brings its own"
+            raise ConfigError(f"{word}: {hint}")
     run_dir = dict(flatten(OmegaConf.to_container(cfg)))["run_dir"]
-    if "hydra" in cfg and run_dir != "${hydra:runtime.output_dir}":
+    if run_dir != "${hydra:runtime.output_dir}":
         key = "hydra.sweep.dir" if cfg.hydra.get("mode") == RunMode.MULTIRUN else "hydra.run.dir"
         raise ConfigError(f"run_dir={run_dir}: is what Hydra makes it; set {key} instead")
 

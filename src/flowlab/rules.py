@@ -106,7 +106,7 @@ _logit: Rule = (
 )
 TABLE_RULES: dict[str, Rule] = {
     "data.path": (_is_path, "the path of a file with columns, as data.path=my.csv"),
-    "data.columns": _columns,
+    "data.columns": (lambda v: v != [] and _columns[0](v), _columns[1]),
     "data.drop": _columns,
     "data.context": _columns,
     "data.split": (
