@@ -295,7 +295,7 @@ def test_replicates_have_the_figures_of_the_runs_of_their_seeds(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("experiment=vae", "data.binary=false"), "zeros and ones; add data.binary=true"),
+        (("experiment=vae", "data.binary=false"), "zeros and ones; add data.binary=true to "),
         (("experiment=vae", "data.binary=maybe"), "data.binary=maybe: expected"),
         (
             ("experiment=vae", "data=table", "data.path=x.csv"),

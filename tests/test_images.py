@@ -271,7 +271,7 @@ def test_a_flow_that_cannot_be_is_refused_before(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["flow=coupling"], r"flow=coupling: this flow is of vectors, .* got \(8, 8\)"),
+        (["flow=coupling"], r"flow=coupling: this flow is of vectors, .* got \(8, 8\); choose an"),
         (["flow=glow", "flow.num_levels=4"], "flow=glow: num_levels=4: .* halved 3 times"),
         (["flow=glow", "data.logit=0.7"], "data.logit=0.7: expected a number between 0 and 0.5"),
     ],

@@ -45,7 +45,7 @@ def test_arrays_and_lists_are_points(context: int, support: Any, tmp_path: Path)
     same(whole.double(), None if c is None else c.double())
     same(whole.double().tolist(), None if c is None else c.double().tolist())
     same(whole.tolist(), None if c is None else c.tolist())
-    for kind in (np.int64, np.float64, np.uint32):
+    for kind in (np.int64, np.float64, np.uint32, ">f8"):
         same(whole.numpy().astype(kind), None if c is None else c.numpy().astype(kind))
     frame = pl.DataFrame(whole.numpy(), schema=["a", "b"])
     same(frame, frame.select("b") if context else None)
@@ -56,6 +56,14 @@ def test_arrays_and_lists_are_points(context: int, support: Any, tmp_path: Path)
     assert torch.equal(flow.inverse(u, c2)[0], x)
     assert flow.sample(3, c2).shape == ((3, 2, 2) if context else (3, 2))
     assert flow.log_prob(real[0].tolist(), None if c is None else c[0].tolist()).shape == ()
+
+
+@pytest.mark.parametrize(("n", "error"), [(-1, ValueError), (2.5, TypeError), ("3", TypeError)])
+def test_a_number_of_samples_is_a_whole_one(n: Any, error: Any, tmp_path: Path) -> None:
+    flow = loaded(tmp_path, "coupling", 2)
+    assert flow.sample(np.int64(0)).shape == (0, 2)
+    with pytest.raises(error, match=r"integer|n=-1: expected at least 0"):
+        flow.sample(n)
 
 
 def test_results_are_ready_for_numpy_and_gradients_for_who_asks(tmp_path: Path) -> None:

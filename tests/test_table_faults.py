@@ -130,6 +130,8 @@ def test_permission_is_told_of(write: Write, monkeypatch: pytest.MonkeyPatch) ->
 def test_arrays_that_are_no_columns(tmp_path: Path) -> None:
     np.save(tmp_path / "cube.npy", np.zeros((2, 3, 4)))
     refused(tmp_path / "cube.npy", "(2, 3, 4)", "(rows, columns)")
+    (tmp_path / "text.npy").write_text("a,b\n1,2\n")
+    refused(tmp_path / "text.npy", "damaged, or not of the format", "magic string")
     np.save(tmp_path / "objects.npy", np.array([{}, []], dtype=object), allow_pickle=True)
     refused(tmp_path / "objects.npy", "damaged, or not of the format")
     np.savez(tmp_path / "two.npz", a=normal(5), b=normal(6))

@@ -138,7 +138,8 @@ def _initial_flow(cfg: DictConfig, objective: Objective[Any], data: Data, seed: 
         try:
             flow = objective.build(cfg.flow, data.shape, data.num_context, data.support)
         except ValueError as error:  # of what is known of points alone, as their shape
-            raise ConfigError(f"flow={cfg.flow.name}: {error}") from error
+            hint = "choose another flow or other options"
+            raise ConfigError(f"flow={cfg.flow.name}: {error}; {hint}") from error
     if not objective.generates:
         flow.fit(*data.train)
     return flow

@@ -183,7 +183,7 @@ def _label(file: Path) -> str:
 
 def _array(file: Path, columns: int) -> Array:
     with readable(_label(file)):
-        return _wide(file, np.load(file, allow_pickle=False), columns).astype(np.float64)
+        return _wide(file, np.lib.format.open_memmap(file, mode="r"), columns).astype(np.float64)
 
 
 def _wide(file: Path, x: NDArray[Any], columns: int) -> NDArray[Any]:

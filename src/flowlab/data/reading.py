@@ -202,7 +202,7 @@ def _scan(label: str, path: Path, end: str) -> pl.LazyFrame:
     if end in (".arrow", ".feather"):
         return pl.scan_ipc(glob.escape(str(path)))
     if end == ".npy":
-        return pl.LazyFrame(_columns("x", np.load(path, mmap_mode="r", allow_pickle=False)))
+        return pl.LazyFrame(_columns("x", np.lib.format.open_memmap(path, mode="r")))
     columns: list[pl.Series] = []
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
@@ -219,7 +219,7 @@ def _rows(path: Path, first: int) -> pl.DataFrame:
 
     It is opened for them alone, because what has been read of a map stays in memory.
     """
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = np.lib.format.open_memmap(path, mode="r")
     return pl.DataFrame(_columns("x", array[first : first + PIECE]))
 
 

@@ -3,6 +3,7 @@
 import math
 import reprlib
 from collections.abc import Callable, Iterable, Sequence
+from operator import index
 from typing import Any, cast
 
 import torch
@@ -151,8 +152,11 @@ class Flow(nn.Module):
     ) -> Tensor:
         """Draw n points, (n, *shape), or for each context (..., C), (n, ..., *shape).
 
-        It is done outside autograd; a generator in the same state gives the same points.
+        It is done outside autograd; a generator in the same state gives the same points. Raises
+        TypeError for an n that is no whole number, and ValueError for one below zero.
         """
+        if index(n) < 0:
+            raise ValueError(f"n={n}: expected at least 0")
         context = self._taken_context(context)
         leading = (n,) if context is None else (n, *context.shape[:-1])
         u = self.base.sample(math.prod(leading), generator).reshape(*leading, self.dim)

@@ -36,8 +36,9 @@ def as_tensor(values: Numbers, like: Tensor, exact: bool = False) -> Tensor:
 
 def _read(values: Array | Sequence[Any]) -> Tensor:
     try:
-        if hasattr(values, "__array__"):  # a copy, for torch takes no strides below zero
-            return torch.as_tensor(values.__array__().copy())
+        if hasattr(values, "__array__"):  # a copy, for torch takes no strides below zero,
+            array = values.__array__()  # and only numbers in the machine's order of bytes
+            return torch.as_tensor(array.astype(array.dtype.newbyteorder("=")))
         return torch.as_tensor(values, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(

@@ -49,7 +49,8 @@ class ELBO(Objective[Autoencoder]):
         if len(shape) < 2 or context:
             raise ShapeError(f"objective=elbo is for images, got points of the shape {shape}")
         if not isinstance(support, Mapping) or support["levels"] != 2:
-            raise ValueError("objective=elbo is for images of zeros and ones; add data.binary=true")
+            hint = "add data.binary=true to data=digits or data=images"
+            raise ValueError(f"objective=elbo is for images of zeros and ones; {hint}")
         posterior = self.flow(shape=self.num_latents, context=self.num_features, **options)
         return Autoencoder(posterior, shape)
 
