@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ import torch
 from conftest import NO_PICTURES, ROOT, SHORT, Compose
 
 from flowlab import load
+from flowlab.data import Data, Points
 from flowlab.errors import ConfigError, DataError, ModelFileError
 from flowlab.experiment import train
 from flowlab.export import save
@@ -197,12 +199,35 @@ def no_data(**keys: int) -> dict[str, int]:
     return keys
 
 
-def test_what_is_no_data_is_said(compose_config: Compose, tmp_path: Path) -> None:
+def broken_data(**keys: int) -> Data:
+    raise RuntimeError("boom")
+
+
+def misnamed_data(**keys: int) -> Data:
+    return Data(*[Points(torch.zeros(3, 2))] * 3, names=("a",))
+
+
+def ragged_data(**keys: int) -> Data:
+    return Data(*(Points(torch.zeros(3, dim)) for dim in (2, 1, 2)), names=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_data", "returned dict; expected flowlab.data.Data"),
+        ("broken_data", "RuntimeError: boom"),
+        ("misnamed_data", "1 names of 2 columns"),
+        ("ragged_data", "splits of the shapes [(3, 2), (3, 1), (3, 2)]; expected some points"),
+    ],
+)
+def test_what_is_no_data_is_said(
+    name: str, message: str, compose_config: Compose, tmp_path: Path
+) -> None:
     words = (*SHORT, *NO_PICTURES, f"run_dir={tmp_path}/run")
-    cfg = compose_config(*words, "data._target_=test_extensions.no_data")
-    message = r"^data._target_=test_extensions.no_data: returned dict; expected flowlab.data.Data$"
-    with pytest.raises(DataError, match=message):
-        train(cfg)
+    target = f"data._target_=test_extensions.{name}"
+    with pytest.raises(DataError, match=f"^{re.escape(f'{target}: {message}')}"):
+        train(compose_config(*words, target))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_names_the_module_of_its_flow_and_imports_nothing(

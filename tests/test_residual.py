@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from flowlab.errors import ConfigError
 from flowlab.flows import build_flow
 from flowlab.flows.residual import Residual, estimate, spectral_norm
 from flowlab.flows.tangents import EXACT, jacobian, pushed, run
+from flowlab.training.objectives import Likelihood
+from flowlab.training.replicates import Replicates
 
 DOUBLE = torch.float64
 L = 0.97**3
@@ -151,6 +154,13 @@ def test_beyond_the_exact_it_is_an_estimate_within_autograd_alone() -> None:
     estimates = torch.stack([flow(x)[1].detach() for _ in range(150)])
     error = estimates.std(0) / math.sqrt(150)
     assert ((estimates.mean(0) - log_det).abs() < 5 * error).all()
+
+
+def test_what_is_estimated_is_not_replicated() -> None:
+    few, many = ([build_flow("residual", dim, num_flows=1)] * 2 for dim in (EXACT, EXACT + 1))
+    Replicates(few, Likelihood().loss)
+    with pytest.raises(ConfigError, match=r"^replicates=2: expected 1 for residual blocks"):
+        Replicates(many, Likelihood().loss)
 
 
 @pytest.mark.parametrize("coefficient", [0.0, 1.0, math.nan])

@@ -16,7 +16,7 @@ from flowlab import export, processes
 from flowlab.callbacks.picture import Picture
 from flowlab.config import validate
 from flowlab.data import Data
-from flowlab.errors import ConfigError, DataError
+from flowlab.errors import ConfigError, DataError, FlowlabError
 from flowlab.flows import Autoencoder, Flow
 from flowlab.logger import RunLogger
 from flowlab.parts import check_parts, import_extensions
@@ -120,17 +120,32 @@ def _logger(cfg: DictConfig, run: Run) -> Any:
 def _data(cfg: DictConfig, seeds: Sequence[int]) -> list[Data]:
     """The data set of each seed, or the one of the data's own seed.
 
-    Raises DataError for a function of the user's own that gives something else.
+    Raises DataError for a function of the user's own that fails, or gives something else.
     """
     make = {key: value for key, value in cfg.data.items() if key not in ("batch_size", "seed")}
     own = seeds if cfg.data.seed is None else [cfg.data.seed]
     # called here and not by Hydra, which would wrap its errors in one of its own
-    sets = [instantiate(make, seed=seed, _partial_=True)() for seed in own]
+    named = f"data._target_={cfg.data._target_}"
+    try:
+        sets = [instantiate(make, seed=seed, _partial_=True)() for seed in own]
+    except Exception as error:
+        if isinstance(error, FlowlabError) or str(cfg.data._target_).startswith("flowlab."):
+            raise
+        raise DataError(f"{named}: {type(error).__name__}: {error}") from error
     for data in sets:
-        if not isinstance(data, Data):
-            got = f"data._target_={cfg.data._target_}: returned {type(data).__name__}"
-            raise DataError(f"{got}; expected flowlab.data.Data")
+        _check_data(named, data)
     return sets
+
+
+def _check_data(named: str, data: Any) -> None:
+    if not isinstance(data, Data):
+        raise DataError(f"{named}: returned {type(data).__name__}; expected flowlab.data.Data")
+    shapes = [tuple(points.x.shape) for points in (data.train, data.val, data.test)]
+    if not all(shape[0] and shape[1:] == data.shape for shape in shapes):
+        hint = "expected some points in each split, of one shape"
+        raise DataError(f"{named}: splits of the shapes {shapes}; {hint}")
+    if data.names and len(data.shape) == 1 and len(data.names) != data.shape[0]:
+        raise DataError(f"{named}: {len(data.names)} names of {data.shape[0]} columns")
 
 
 def _initial_flow(cfg: DictConfig, objective: Objective[Any], data: Data, seed: int) -> Any:

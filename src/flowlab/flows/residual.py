@@ -42,12 +42,13 @@ class Residual(OneWay):
     def __init__(self, dim: int, num_hidden: int, coefficient: float, context: int = 0):
         super().__init__()
         self.coefficient = coefficient
+        self.estimates = dim > EXACT  # its log-det in training
         self.net = Network(dim, num_hidden, context, last=0.1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         weights, biases = self._contraction(context)
         g, slopes = run(x, weights, biases)
-        if x.shape[-1] > EXACT and self.training and torch.is_grad_enabled():
+        if self.estimates and self.training and torch.is_grad_enabled():
             return x + g, estimate(weights, slopes, self.coefficient**3)
         return x + g, log_det_of_one_plus(jacobian(weights, slopes))
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from flowlab.errors import ConfigError
+
 Loss = Callable[[Any, Tensor, Tensor | None], Tensor]
 
 
@@ -15,7 +17,8 @@ class Replicates(nn.Module):
     """R flows of one kind and their losses; of more than one, with all parameters stacked.
 
     Shapes: x (R, N, *shape), or (N, *shape) for all, its context likewise, to losses (R, N). A
-    single flow is evaluated as it is, several together by `torch.func.vmap`.
+    single flow is evaluated as it is, several together by `torch.func.vmap`. Raises ConfigError for
+    several whose log-det is estimated, which is not for vmap.
     """
 
     def __init__(self, flows: Sequence[Any], loss: Loss):
@@ -24,6 +27,9 @@ class Replicates(nn.Module):
         if self.num == 1:
             self.only = _Loss(flows[0], loss)
             return
+        if any(getattr(layer, "estimates", False) for layer in flows[0].modules()):
+            hint = "expected 1 for residual blocks of so many dimensions; seed=0,1 with -m repeats"
+            raise ConfigError(f"replicates={self.num}: {hint} the run")
         parameters, buffers = stack_module_state([_Loss(flow, loss) for flow in flows])
         self.names = [*parameters, *buffers]
         self.stacked = nn.ParameterList(parameters.values())
