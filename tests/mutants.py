@@ -1445,6 +1445,16 @@ MUTANTS: dict[str, Mutant] = {
         "test_painter.py -k goes_on",
         ((PAINTER, "            clear_parts(each)", "            pass"),),
     ),
+    "accidents: data of one's own whose splits do not fit": Mutant(
+        "test_extensions.py -k is_no_data", ((RUN, "shape[1:] == data.shape for", "True for"),)
+    ),
+    "accidents: a mistake that ends a run before its first step leaves a folder": Mutant(
+        "test_pictures_tables.py -k column_that",
+        ((TRAINER, "if ended or module.has_started:", "if True:"),),
+    ),
+    "accidents: residual blocks with an estimated log-det are replicated": Mutant(
+        "test_residual.py -k not_replicated", ((REPLICATES, '"estimates", False', '"none", False'),)
+    ),
     "accidents: words to a terminal that is gone": Mutant(
         "test_signals.py -k closed",
         ((SIGNALS, "os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)", "pass"),),

@@ -211,9 +211,15 @@ def ragged_data(**keys: int) -> Data:
     return Data(*(Points(torch.zeros(3, dim)) for dim in (2, 1, 2)), names=("a", "b"))
 
 
+def odd_contexts(**keys: int) -> Data:
+    x = torch.zeros(3, 2)
+    return Data(Points(x, x[:2]), Points(x, x), Points(x, x), names=("a", "b"))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("odd_contexts", "expected a context for each point of a split"),
         ("no_data", "returned dict; expected flowlab.data.Data"),
         ("broken_data", "RuntimeError: boom"),
         ("misnamed_data", "1 names of 2 columns"),

@@ -140,10 +140,13 @@ def _data(cfg: DictConfig, seeds: Sequence[int]) -> list[Data]:
 def _check_data(named: str, data: Any) -> None:
     if not isinstance(data, Data):
         raise DataError(f"{named}: returned {type(data).__name__}; expected flowlab.data.Data")
-    shapes = [tuple(points.x.shape) for points in (data.train, data.val, data.test)]
-    if not all(shape[0] and shape[1:] == data.shape for shape in shapes):
-        hint = "expected some points in each split, of one shape"
+    splits = data.train, data.val, data.test
+    shapes = [tuple(points.x.shape) for points in splits]
+    if not (data.shape and all(shape[0] and shape[1:] == data.shape for shape in shapes)):
+        hint = "expected some points in each split, of one shape, as (N, D)"
         raise DataError(f"{named}: splits of the shapes {shapes}; {hint}")
+    if any(c is not None and len(c) != len(x) for x, c in splits):
+        raise DataError(f"{named}: expected a context for each point of a split")
     if data.names and len(data.shape) == 1 and len(data.names) != data.shape[0]:
         raise DataError(f"{named}: {len(data.names)} names of {data.shape[0]} columns")
 
