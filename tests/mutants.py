@@ -1370,7 +1370,7 @@ MUTANTS: dict[str, Mutant] = {
         SIZES_TESTS, ((SIZES, "limits.append(max(0, soft))", "pass"),)
     ),
     "configuration: an optimizer that nobody has made": Mutant(
-        EXPLAINED, ((PARTS, "    _check_optimizer(cfg.optimizer)\n", ""),)
+        EXPLAINED, ((PARTS, "    _check_optimizer(cfg.optimizer, cfg.trainer.accelerator)\n", ""),)
     ),
     "configuration: a schedule that nobody has asked": Mutant(
         EXPLAINED, ((PARTS, "    _check_schedule(cfg.schedule)\n", ""),)
@@ -1389,7 +1389,7 @@ MUTANTS: dict[str, Mutant] = {
         "test_sweep.py -k there_twice", ((SWEEP, "values.count(value) > 1", "False"),)
     ),
     "configuration: a run in two folders": Mutant(
-        "test_command_line.py -k has_one_folder", ((CONFIG, "    _check_run_dir(cfg)\n", ""),)
+        "test_command_line.py -k has_one_folder", ((CONFIG, "    _check_words(cfg)\n", ""),)
     ),
     "configuration: unknown keys at the root": Mutant(
         EXPLAINED, ((CONFIG, "and not _is_used(key, container)", "and False"),)
