@@ -80,12 +80,10 @@ def check_sweep(config: DictConfig) -> None:
         with open_dict(cell):
             cell.hydra.job.num = cell.hydra.job.id = i
         try:
-            _check_shared(cell, config)
+            _check_shared(cell, config, overrides)
             subdir = cell.hydra.sweep.subdir
             run_dir = (folder / str(subdir)).resolve()
             if run_dir in taken or run_dir == folder or not run_dir.is_relative_to(folder):
-                if not cell_name(overrides):
-                    raise ConfigError("-m: expected keys of its cells, as num_flows=2,4")
                 allowed = "a folder within hydra.sweep.dir, another for each cell"
                 raise ConfigError(f"hydra.sweep.subdir={subdir}: expected {allowed}")
             taken.add(run_dir)
@@ -111,13 +109,15 @@ def check_sweep(config: DictConfig) -> None:
         go_on(config.hydra.sweeper, folder)
 
 
-def _check_shared(cell: DictConfig, config: DictConfig) -> None:
+def _check_shared(cell: DictConfig, config: DictConfig, overrides: Sequence[str]) -> None:
     """Check what all cells of a sweep have in common: its name, and no run that changes meanwhile.
 
     Raises ConfigError.
     """
     if cell.get("name") != config.get("name"):
         raise ConfigError(f"name={cell.get('name')}: expected one name, of the sweep as a whole")
+    if not (cell_name(overrides) or cell.hydra.sweep.subdir):
+        raise ConfigError("-m: expected keys of its cells, as num_flows=2,4")
     if cell.get("ckpt_path") == "latest":
         raise ConfigError("ckpt_path=latest: in a sweep expected the path of a run")
 
