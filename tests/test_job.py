@@ -131,11 +131,11 @@ def test_a_name_changes_nothing_but_the_folder(here: Path) -> None:
 def test_a_sweep_has_one_name_and_no_latest_run(here: Path) -> None:
     assert cell_name(["num_flows=2", "name=first", "sweep=search"]) == "num_flows=2"
     whole = compose("name=first")
-    _check_shared(compose("name=first", "num_flows=2"), whole)
+    _check_shared(compose("name=first", "num_flows=2"), whole, ["num_flows=2"])
     with pytest.raises(ConfigError, match="name=b: expected one name"):
-        _check_shared(compose("name=b"), whole)
+        _check_shared(compose("name=b"), whole, ["name=b"])
     with pytest.raises(ConfigError, match="ckpt_path=latest: in a sweep expected the path"):
-        _check_shared(compose("name=first", "ckpt_path=latest"), whole)
+        _check_shared(compose("name=first", "ckpt_path=latest"), whole, ["ckpt_path=latest"])
 
 
 def test_the_latest_run_is_the_one_that_saved_last(here: Path) -> None:

@@ -3,8 +3,6 @@
 from pathlib import Path
 
 from omegaconf import DictConfig
-from optuna.storages import RDBStorage
-from optuna.trial import TrialState
 
 
 def go_on(sweeper: DictConfig, folder: Path) -> None:
@@ -12,6 +10,9 @@ def go_on(sweeper: DictConfig, folder: Path) -> None:
 
     Trials that were cut come first.
     """
+    from optuna.storages import RDBStorage  # an extra
+    from optuna.trial import TrialState
+
     sweeper.storage = sweeper.storage or f"sqlite:///{folder}/study.db"
     sweeper.study_name = sweeper.study_name or "flowlab"
     storage = RDBStorage(sweeper.storage)
