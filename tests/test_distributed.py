@@ -164,6 +164,7 @@ def test_two_processes_give_the_curves_of_one_and_go_on(
     assert {path.name for path in tmp_path.iterdir()} == {"one", "outputs", "cut"}
     assert {path.name for path in folder.iterdir()} == {
         *("metrics.json", "flow.safetensors", "checkpoints", "train.log", ".hydra"),
+        "test_log_prob.npy",
         *(path.name for path in folder.glob("events.*")),
     }
 

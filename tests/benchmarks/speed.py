@@ -12,7 +12,6 @@ figure is the median over repeats, in which what is compared runs in turn; a swe
 
 import argparse
 import json
-import math
 import os
 import re
 import statistics
@@ -154,8 +153,9 @@ def families(device: str) -> str:
                 figures = [
                     f"{1e3 * seconds[n] / count:.2f}" if n in seconds else "-" for n in LIBRARIES
                 ]
-                fastest = min((s for n, s in seconds.items() if n != "flowlab"), default=math.nan)
-                rows.append([family, name, kind, *figures, f"{seconds['flowlab'] / fastest:.2f}"])
+                others = [s for n, s in seconds.items() if n != "flowlab"]
+                ratio = f"{seconds['flowlab'] / min(others):.2f}" if others else "-"
+                rows.append([family, name, kind, *figures, ratio])
                 print(*rows[-1], file=sys.stderr)
     return markdown(rows)
 

@@ -20,7 +20,7 @@ MOST_CONFIG, MOST_METRICS = 2**16, 2**24  # bytes of a file
 MOST_FLOW = 2**26  # of one to draw; that of a larger one is not looked at
 MOST_DEPTH = 32  # of a configuration
 MOST_KEYS = 1000
-MOST_SIGNS = 200  # of a word or a reason
+MOST_SIGNS = 400  # of a word or a reason
 LARGEST = 1e30  # of a figure, so that sums of squares are numbers too
 
 
