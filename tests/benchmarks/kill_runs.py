@@ -40,6 +40,7 @@ def result(run: Path) -> dict[str, Any]:
     curves = {
         tag: [(event.step, event.value) for event in scalars.Scalars(tag)]
         for tag in scalars.Tags()["scalars"]
+        if not tag.endswith("per_second")
     }
     metrics = json.loads((run / "metrics.json").read_text())
     del metrics["seconds"], metrics["environment"]  # the commit may change meanwhile
