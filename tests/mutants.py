@@ -1351,6 +1351,10 @@ MUTANTS: dict[str, Mutant] = {
     "configuration: no strategy but one": Mutant(
         EXPLAINED, ((RULES, '_one_of("auto", "ddp")', '_one_of("auto")'),)
     ),
+    "sizes: one point, for which any shape will do": Mutant(
+        "test_sizes.py -k ones_own",
+        ((SIZES, "(loss(2), torch.ones(2))", "(loss(1), torch.ones(1))"),),
+    ),
     "sizes: weights without what training makes of them": Mutant(
         SIZES_TESTS, ((SIZES, "COPIES * cfg.replicates * weights", "cfg.replicates * weights"),)
     ),

@@ -121,6 +121,36 @@ def test_sizes_that_must_go_together_are_not_refused(
         check_parts(compose_config(*words, "+flow.num_heads=7"))
 
 
+class Wrong(Heads):
+    """A layer whose log-determinants have the shape (N, 1)."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x + self.weights.sum(), x.new_zeros(len(x), 1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (lambda shape, context: 5, "flow=mine: TypeError: "),
+        (lambda shape, context: [1 // 0], "flow=mine: ZeroDivisionError: "),
+        (lambda shape, context: [Wrong(10, 5)], r"flow: .*shape"),
+    ],
+)
+def test_a_flow_of_ones_own_that_fails_is_no_bug_of_ours(
+    recipe: Callable[..., list[Transform]],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    compose_config: Compose,
+) -> None:
+    monkeypatch.setitem(FLOWS, "mine", recipe)
+    with pytest.raises(ConfigError, match=said):
+        check_parts(compose_config("~flow", "+flow.name=mine"))
+    monkeypatch.setattr(recipe, "__module__", "flowlab.flows.mine")
+    if "Error" in said:
+        with pytest.raises((TypeError, ZeroDivisionError)):
+            check_parts(compose_config("~flow", "+flow.name=mine"))
+
+
 def test_units_that_are_no_more_cost_nothing(compose_config: Compose) -> None:
     """A Sylvester layer has no more units than coordinates."""
     check_parts(compose_config("flow=sylvester", "num_hidden=1000000000"))

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from flowlab.errors import ConfigError
-from flowlab.flows import Flow
+from flowlab.flows import FLOWS, Flow
 from flowlab.flows.transform import ShapeError
 from flowlab.training.objectives import Objective
 
@@ -49,7 +49,7 @@ def check_size(cfg: DictConfig, objective: Objective[Any], shape: Shape, context
 
     def train(tried: Sizes) -> None:
         _, loss = _model(cfg, objective, tried, shape, context)
-        torch.autograd.backward(loss(1), torch.ones(1))
+        torch.autograd.backward(loss(2), torch.ones(2))  # two, for which a shape can be wrong
 
     def measure(tried: Sizes) -> Bytes:
         model, loss = _model(cfg, objective, tried, shape, context)
@@ -63,6 +63,11 @@ def check_size(cfg: DictConfig, objective: Objective[Any], shape: Shape, context
         raise
     except (ValueError, RuntimeError, OverflowError) as error:
         raise ConfigError(f"flow: {' '.join(str(error).split())[:200]}") from error
+    except Exception as error:
+        if FLOWS[cfg.flow.name].__module__.startswith("flowlab."):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ConfigError(f"flow={cfg.flow.name}: {reason}, in a flow of your own") from error
     splits = {f"data.num_{k}": cfg.data.get(f"num_{k}", 0) for k in ("train", "val", "test")}
     sets = 1 if cfg.data.get("seed") is not None else cfg.replicates
     needs = {
