@@ -612,7 +612,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "networks: no second ReLU": Mutant(
         "test_coupling.py -k plain_networks",
-        ((NETS, "F.linear(hidden, w2, b2).relu_()", "F.linear(hidden, w2, b2)"),),
+        ((NETS, "addmm(b2, hidden, w2).relu_()", "addmm(b2, hidden, w2)"),),
     ),
     "networks: the hidden layers' first weights by the square": Mutant(
         "test_coupling.py -k start_as",
@@ -1448,6 +1448,12 @@ MUTANTS: dict[str, Mutant] = {
     "accidents: what the process that draws half wrote is left": Mutant(
         "test_painter.py -k goes_on",
         ((PAINTER, "            clear_parts(each)", "            pass"),),
+    ),
+    "accidents: an older picture drawn over the last": Mutant(
+        "test_painter.py -k who_waits", ((PAINTER, " and task[0] not in paths[:i]", ""),)
+    ),
+    "accidents: a new kind of picture drawn by the training": Mutant(
+        "test_painter.py -k who_waits", ((PAINTER, "task[0] in self._drawn and ", ""),)
     ),
     "accidents: data of one's own whose splits do not fit": Mutant(
         "test_extensions.py -k is_no_data", ((RUN, "shape[1:] == data.shape for", "True for"),)

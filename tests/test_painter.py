@@ -4,6 +4,7 @@ import multiprocessing as mp
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -67,6 +68,32 @@ def test_a_file_is_replaced_whole_or_left_alone(tmp_path: Path) -> None:
         write_whole(path, "not bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"first"
     assert list(path.parent.iterdir()) == [path]
+
+
+def once_here(number: int, place: Path) -> Figure:
+    """Says which process draws; the first, of each drawing process, takes its time."""
+    if number == 0:
+        time.sleep(1)
+    with place.open("a") as file:
+        file.write(f"{number} {os.getpid()}\n")
+    return empty(1 + number)
+
+
+def test_who_waits_draws_what_was_drawn_before_and_not_begun(tmp_path: Path) -> None:
+    painter, place = Painter(), tmp_path / "place"
+    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    for number in range(1, 6):
+        painter.paint(number, paths[number], once_here, number, place)
+    assert len(painter.finished(wait=True)) == 5
+    assert str(os.getpid()) not in place.read_text()  # for none had been drawn before
+    place.unlink()
+    for tag, number in enumerate((0, 1, 2, 3, 4, 4, 5)):
+        painter.paint(tag, paths[number], once_here, number, place)
+    finished = painter.finished(wait=True)
+    assert [tag for tag, _ in finished] == list(range(7))
+    assert all(paths[n].read_bytes() == finished[tag][1] for tag, n in ((0, 0), (3, 3), (6, 5)))
+    here = [line.split()[0] for line in place.read_text().splitlines() if str(os.getpid()) in line]
+    assert here == ["5"]  # and no 4, of which an earlier one is under way
 
 
 def end_by(signum: signal.Signals, flag: Path) -> Figure:

@@ -22,6 +22,7 @@ from mpl_toolkits.mplot3d import Axes3D
 from omegaconf import OmegaConf
 from PIL import Image
 from scipy import stats
+from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 from torch import Tensor
 
 from flowlab.callbacks import Density, Film, Grid, Latents, Samples
@@ -31,7 +32,7 @@ from flowlab.data import Data, Points, toy
 from flowlab.experiment import train
 from flowlab.flows import Flow
 from flowlab.flows.flow import Transform
-from flowlab.logger import RunLogger
+from flowlab.logger import RunLogger, masked_crc32c
 from flowlab.plots import curves, film, plane
 from flowlab.plots.style import SEVERAL
 from flowlab.targets import TARGETS
@@ -432,3 +433,9 @@ def test_a_resumed_run_has_the_whole_film(
     np.testing.assert_allclose(true, 255 * truth / truth.max(), atol=1.01)
     base = 255 * np.exp(-0.5 * (x1**2 + x2**2)) / (2 * math.pi) / truth.max()
     np.testing.assert_allclose(frames[0], base, atol=1.01)
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 1000, 4097])
+def test_records_have_the_checksum_that_tensorboard_looks_for(size: int) -> None:
+    content = np.random.default_rng(size).bytes(size)
+    assert masked_crc32c(content) == pywrap_tensorflow.masked_crc32c(content)

@@ -80,10 +80,8 @@ class Replicates(nn.Module):
 
     def norms(self, gradients: Sequence[Tensor]) -> Tensor:
         """The norm of each flow's gradients, given those of all parameters: (R,)."""
-        if self.num == 1:
-            only: Tensor = nn.utils.get_total_norm(gradients)
-            return only.unsqueeze(0)
-        together: Tensor = torch.cat([g.flatten(1) for g in gradients], dim=1).norm(dim=1)
+        rows = [g.reshape(self.num, -1) for g in gradients]
+        together: Tensor = torch.cat(rows, dim=1).norm(dim=1)
         return together
 
     def clip_(self, gradients: Sequence[Tensor], norms: Tensor, most: float) -> None:
