@@ -12,7 +12,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import NO_PICTURES, SHORT, Run
+from conftest import NO_PICTURES, ROOT, SHORT, Run
+from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 from scipy import stats
 from test_command_line import run
@@ -335,6 +336,15 @@ def test_the_preset_switches_to_multirun_by_itself(
     assert {path.stem for path in (tmp_path / "s" / "plots").iterdir()} == {
         *("curve", "pareto", "densities"),
     }
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local", "submitit_slurm"])
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "conf/sweep").iterdir()))
+@pytest.mark.usefixtures("compose_config")
+def test_each_preset_goes_with_each_launcher(preset: str, launcher: str) -> None:
+    words = [f"sweep={preset}", f"hydra/launcher={launcher}"]
+    cfg = compose("train", words, return_hydra_config=True)
+    assert cfg.hydra.runtime.choices["hydra/launcher"] == launcher
 
 
 def test_names_of_cells_are_readable_and_their_own() -> None:
