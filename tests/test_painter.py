@@ -70,30 +70,36 @@ def test_a_file_is_replaced_whole_or_left_alone(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def once_here(number: int, place: Path) -> Figure:
-    """Says which process draws; the first, of each drawing process, takes its time."""
-    if number == 0:
-        time.sleep(1)
+def signed(tag: str, seconds: float, place: Path) -> Figure:
+    """Takes its time, and says which process it is drawn by."""
+    time.sleep(seconds)
     with place.open("a") as file:
-        file.write(f"{number} {os.getpid()}\n")
-    return empty(1 + number)
+        file.write(f"{tag} {os.getpid()}\n")
+    return empty(1)
 
 
-def test_who_waits_draws_what_was_drawn_before_and_not_begun(tmp_path: Path) -> None:
+def test_at_the_end_this_process_draws_too_what_was_drawn_before(tmp_path: Path) -> None:
     painter, place = Painter(), tmp_path / "place"
-    paths = [tmp_path / f"{number}.png" for number in range(6)]
-    for number in range(1, 6):
-        painter.paint(number, paths[number], once_here, number, place)
-    assert len(painter.finished(wait=True)) == 5
-    assert str(os.getpid()) not in place.read_text()  # for none had been drawn before
-    place.unlink()
-    for tag, number in enumerate((0, 1, 2, 3, 4, 4, 5)):
-        painter.paint(tag, paths[number], once_here, number, place)
-    finished = painter.finished(wait=True)
-    assert [tag for tag, _ in finished] == list(range(7))
-    assert all(paths[n].read_bytes() == finished[tag][1] for tag, n in ((0, 0), (3, 3), (6, 5)))
-    here = [line.split()[0] for line in place.read_text().splitlines() if str(os.getpid()) in line]
-    assert here == ["5"]  # and no 4, of which an earlier one is under way
+
+    def paint(tag: str, name: str, seconds: float = 0) -> None:
+        painter.paint(tag, tmp_path / f"{name}.png", signed, tag, seconds, place)
+
+    for name in ("first", "second", "third"):
+        paint(name, name)
+    painter.finished(wait=True)
+    paint("slow", "slow", seconds=3)
+    paint("before the end", "first")
+    paint("older", "second")
+    painter.end()
+    paint("new", "new")
+    paint("same file", "second")
+    paint("here", "third")
+    tags = [tag for tag, _ in painter.finished(wait=True)]
+    assert tags == ["slow", "before the end", "older", "new", "same file", "here"]
+    paint("nothing else to do", "third")
+    painter.finished(wait=True)
+    drawn = [line.rsplit(" ", 1) for line in place.read_text().splitlines()]
+    assert [tag for tag, process in drawn if process == str(os.getpid())] == ["here"]
 
 
 def end_by(signum: signal.Signals, flag: Path) -> Figure:
@@ -123,7 +129,7 @@ def test_without_the_process_that_draws_the_training_goes_on(
     assert {path.name for path in tmp_path.iterdir()} == {"before.png", "flag"}
     (record,) = caplog.records
     assert record.getMessage().startswith("warning: the process that draws was lost")
-    painter.start_again()
+    painter.end()
     painter.paint("end", end, end_by, signal.SIGKILL, tmp_path / "flag")
     other.paint("of another run", tmp_path / "other.png", empty, 1)
     assert [tag for tag, _ in painter.finished(wait=True)] == ["end"]

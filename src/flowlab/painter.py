@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -31,81 +31,68 @@ log = logging.getLogger(__name__)
 
 # what becomes a PNG, or is a GIF already
 Plot = Callable[..., Figure | bytes]
-Task = tuple[Path, Plot, tuple[Any, ...]]
-
-
-class _Pending(NamedTuple):
-    """A picture that was asked for."""
-
-    tag: Any
-    task: Task
-    picture: Future[bytes]
 
 
 class Painter:
     """Draws pictures one after the other, in the background if a module has what draws them.
 
     `paint` returns at once. `finished` gives the pictures that are done, as (tag, bytes) and in the
-    order in which they were asked for; an exception in drawing is raised there. Who waits for all
-    lends a hand, with pictures that have been drawn before, for earlier epochs.
+    order in which they were asked for; an exception in drawing is raised there.
 
     A process that is killed, or that has not enough memory, is no reason to end a training: one
-    line says so, what was asked for is dropped, and so is what comes until `start_again`.
+    line says so, what was asked for is dropped, and so is what comes until `end`.
     """
 
     def __init__(self) -> None:
-        self._pending: deque[_Pending] = deque()
+        self._pending: deque[tuple[Any, Path, Future[bytes]]] = deque()
         self._drawn: set[Path] = set()
-        self._lost = False
+        self._lost = self._ends = False
 
-    def start_again(self) -> None:
-        """Try once more with a new process, if the last one was lost."""
-        self._lost = False
+    def end(self) -> None:
+        """Say that what is asked for from now on will be waited for.
+
+        So this process draws some of it, and if the other was lost there is a new one.
+        """
+        self._ends, self._lost = True, False
 
     def paint(self, tag: Any, path: Path, plot: Plot, *args: Any) -> None:
         """Draw plot(*args), save it at `path` and keep it for `finished` under `tag`."""
         if self._lost:
             return
-        task = path, plot, args
-        if plot.__module__ == "__main__":  # which that process does not know
-            self._pending.append(_Pending(tag, task, _done(*task)))
+        # of a script, which that process does not know, or to be done sooner
+        if plot.__module__ == "__main__" or self._lends_a_hand(path):
+            self._pending.append((tag, path, _done(path, plot, args)))
             return
         try:
-            self._pending.append(_Pending(tag, task, _pool().submit(_paint, *task)))
+            self._pending.append((tag, path, _pool().submit(_paint, path, plot, args)))
         except (BrokenExecutor, OSError):  # it has ended, or cannot begin
             self._lose(path)
 
     def finished(self, wait: bool = False) -> list[tuple[Any, bytes]]:
         """The pictures that are done, in order; with `wait`, all of them."""
-        if wait:
-            self._help()
         done = []
-        while self._pending and (wait or self._pending[0].picture.done()):
-            tag, (path, *_), picture = self._pending.popleft()
+        while self._pending and (wait or self._pending[0][-1].done()):
+            tag, path, future = self._pending.popleft()
             try:
-                done.append((tag, picture.result()))
+                done.append((tag, future.result()))
                 self._drawn.add(path)
             except (BrokenExecutor, MemoryError):
                 self._lose(path)
         return done
 
-    def _help(self) -> None:
-        """Draw here what the process has not begun, from the last on.
+    def _lends_a_hand(self, path: Path) -> bool:
+        """Whether a picture is drawn here, while the process has others to draw.
 
-        Not what is new, which might be too much for this process, nor what an earlier picture that
-        is not done yet would be written over.
+        Only one that was drawn before and has shown that it can be, and not while that process has
+        an older one for the same file.
         """
-        paths = [task[0] for _, task, _ in self._pending]
-        for i, (tag, task, picture) in reversed(list(enumerate(self._pending))):
-            known = task[0] in self._drawn and task[0] not in paths[:i]
-            if not (known and picture.cancel()):
-                return
-            self._pending[i] = _Pending(tag, task, _done(*task))
+        waiting = [other for _, other, picture in self._pending if not picture.done()]
+        return self._ends and len(waiting) > 1 and path in self._drawn and path not in waiting
 
     def cancel(self) -> None:
         """Drop what is not drawn yet."""
-        for _, _, picture in self._pending:
-            picture.cancel()
+        for *_, future in self._pending:
+            future.cancel()
 
     def _lose(self, path: Path) -> None:
         log.warning(
@@ -114,7 +101,7 @@ class Painter:
         )
         self._lost = True
         self.cancel()
-        for each in (path, *(task[0] for _, task, _ in self._pending)):
+        for each in (path, *(path for _, path, _ in self._pending)):
             clear_parts(each)
         self._pending.clear()
         if _pool.cache_info().currsize:
@@ -156,8 +143,14 @@ def _without_main() -> Iterator[None]:
 
 def _initialise() -> None:
     os.nice(5)  # where trainings fill all cores, pictures can wait
+    _ignore_zeros()
     _leave_with_parent()
     atexit.register(os._exit, 0)  # at once: the program waits for this process at its end
+
+
+def _ignore_zeros() -> None:
+    """Ignore numpy's warning of the zeros of mplot3d's matrices on some processors."""
+    warnings.filterwarnings("ignore", "overflow encountered in dot")
 
 
 def _leave_with_parent() -> None:
@@ -173,23 +166,22 @@ def _leave_with_parent() -> None:
 
 
 def _paint(path: Path, plot: Plot, args: tuple[Any, ...]) -> bytes:
-    with warnings.catch_warnings():
-        # numpy's, about the zeros of mplot3d's matrices on some processors
-        warnings.filterwarnings("ignore", "overflow encountered in dot")
-        drawn = plot(*args)
-        if isinstance(drawn, Figure):
-            png = io.BytesIO()
-            drawn.savefig(png, format="png", pil_kwargs={"compress_level": 1})
-            drawn = png.getvalue()
+    drawn = plot(*args)
+    if isinstance(drawn, Figure):
+        png = io.BytesIO()
+        drawn.savefig(png, format="png", pil_kwargs={"compress_level": 1})
+        drawn = png.getvalue()
     write_whole(path, drawn)
     return drawn
 
 
-def _done(*task: *Task) -> Future[bytes]:
+def _done(path: Path, plot: Plot, args: tuple[Any, ...]) -> Future[bytes]:
     """What a picture is that is drawn here and now."""
     picture: Future[bytes] = Future()
-    try:
-        picture.set_result(_paint(*task))
-    except Exception as error:
-        picture.set_exception(error)
+    with warnings.catch_warnings():
+        _ignore_zeros()
+        try:
+            picture.set_result(_paint(path, plot, args))
+        except Exception as error:
+            picture.set_exception(error)
     return picture

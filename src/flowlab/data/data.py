@@ -22,14 +22,6 @@ class Points(NamedTuple):
         """The same of x and, if there is one, of the context."""
         return Points(function(self.x), None if self.context is None else function(self.context))
 
-    def split(self, sizes: list[int], dim: int) -> list["Points"]:
-        """Views of so many points each, one after the other along an axis."""
-        x = torch.split(self.x, sizes, dim)
-        contexts = (
-            len(x) * [None] if self.context is None else torch.split(self.context, sizes, dim)
-        )
-        return [Points(*both) for both in zip(x, contexts, strict=True)]
-
 
 @dataclass(frozen=True)
 class Data:

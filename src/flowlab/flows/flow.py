@@ -121,8 +121,7 @@ class Flow(nn.Module):
         """Log-density of data points in nats: (..., *shape) -> (...)."""
         x, context, leading = self._taken(x, context)
         if len(x) <= self.chunk or self._in_autograd(x, context):
-            log_prob = self._log_prob(x, context)
-            return log_prob if len(leading) == 1 else log_prob.reshape(leading)
+            return self._log_prob(x, context).reshape(leading)
         out = self.base.loc.new_empty(len(x))
         return self._in_chunks(self._log_prob, x, context, out, progress).reshape(leading)
 

@@ -48,7 +48,7 @@ def mlp(
     b2: Tensor,
     b3: Tensor,
 ) -> Tensor:
-    """The formula of `MLP`, with weights (num_in, num_out)."""
+    """The formula of `MLP`, of weights (num_in, num_out): a stack transposes all at once."""
     inputs = x if context is None else torch.cat((x, context), dim=-1)
     hidden = torch.addmm(b1, inputs, w1).relu_()
     hidden = torch.addmm(b2, hidden, w2).relu_()

@@ -89,11 +89,6 @@ class DataModule(pl.LightningDataModule):
             return taken
         return self._dequantized(taken, _at(self.shares, index, stacked=self.shares.dim() > 2))
 
-    def batches(self, indices: Sequence[Tensor]) -> list[Points]:
-        """The training points of several batches, looked up at once."""
-        points = self.take(self.train, torch.cat([*indices], dim=-1))
-        return points.split([index.shape[-1] for index in indices], dim=indices[0].dim() - 1)
-
     def order(self, epoch: int) -> Tensor:
         """The order in which an epoch visits the training points: (N,), or (R, N)."""
         generators = (generator("order", seed, epoch) for seed in self.order_seeds)

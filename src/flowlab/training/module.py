@@ -36,7 +36,8 @@ class Training(pl.LightningModule):
     `patience` epochs in which no flow's validation loss was its lowest, the training stops.
     `config`, plain keys and values, and `identity` are what checkpoints say of the run.
 
-    `history` has columns epoch, 0 before the training, train/NAME and val/NAME: lists of R losses.
+    `history` has columns epoch, train/NAME and val/NAME, the losses as lists of R, with a row for
+    each epoch that is done and one for before them.
 
     Raises NonFiniteError or DataError before what is not finite reaches the parameters or a
     checkpoint; on a GPU, which would wait for such a look at every step, at the end of the epoch.
@@ -141,9 +142,8 @@ class Training(pl.LightningModule):
     def training_step(self, chunk: Tensor) -> None:
         optimizer, parameters, step = self._optimizer(), list(self.parameters()), self.step
         several, watch = self.trainer.world_size > 1, self.device.type == "cpu"
-        indices = torch.split(chunk, self.data.batch_size, dim=-1)
-        batches = self.data.batches([self._share(index) for index in indices])
-        for index, batch in zip(indices, batches, strict=True):
+        for index in torch.split(chunk, self.data.batch_size, dim=-1):
+            batch = self.data.take(self.data.train, self._share(index) if several else index)
             loss = self.training_loss(*batch)
             if watch and not several and not math.isfinite(loss.sum().item()):
                 raise self.diagnose("the loss", batch, step)
