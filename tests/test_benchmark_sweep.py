@@ -14,7 +14,7 @@ from flowlab.experiment import train
 
 def test_it_is_there_without_any_files(compose_config: Compose) -> None:
     cells = [*cells_of(["sweep=benchmark"])]
-    assert len(cells) == 4 * 3 * 3
+    assert len(cells) == 6 * 3 * 3
     assert [word.partition("=")[0] for word in cells[0][0]] == ["flow", "data", "seed", "sweep"]
     for word, compose in {words[1]: compose for words, compose in cells}.items():
         cfg = compose()
