@@ -1449,12 +1449,6 @@ MUTANTS: dict[str, Mutant] = {
         "test_painter.py -k goes_on",
         ((PAINTER, "            clear_parts(each)", "            pass"),),
     ),
-    "accidents: an older picture drawn over the last": Mutant(
-        "test_painter.py -k at_the_end", ((PAINTER, " and path not in waiting", ""),)
-    ),
-    "accidents: a new kind of picture drawn by the training": Mutant(
-        "test_painter.py -k at_the_end", ((PAINTER, "path in self._drawn and ", ""),)
-    ),
     "accidents: data of one's own whose splits do not fit": Mutant(
         "test_extensions.py -k is_no_data", ((RUN, "shape[1:] == data.shape for", "True for"),)
     ),

@@ -4,7 +4,6 @@ import multiprocessing as mp
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -70,38 +69,6 @@ def test_a_file_is_replaced_whole_or_left_alone(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def signed(tag: str, seconds: float, place: Path) -> Figure:
-    """Takes its time, and says which process it is drawn by."""
-    time.sleep(seconds)
-    with place.open("a") as file:
-        file.write(f"{tag} {os.getpid()}\n")
-    return empty(1)
-
-
-def test_at_the_end_this_process_draws_too_what_was_drawn_before(tmp_path: Path) -> None:
-    painter, place = Painter(), tmp_path / "place"
-
-    def paint(tag: str, name: str, seconds: float = 0) -> None:
-        painter.paint(tag, tmp_path / f"{name}.png", signed, tag, seconds, place)
-
-    for name in ("first", "second", "third"):
-        paint(name, name)
-    painter.finished(wait=True)
-    paint("slow", "slow", seconds=3)
-    paint("before the end", "first")
-    paint("older", "second")
-    painter.end()
-    paint("new", "new")
-    paint("same file", "second")
-    paint("here", "third")
-    tags = [tag for tag, _ in painter.finished(wait=True)]
-    assert tags == ["slow", "before the end", "older", "new", "same file", "here"]
-    paint("nothing else to do", "third")
-    painter.finished(wait=True)
-    drawn = [line.rsplit(" ", 1) for line in place.read_text().splitlines()]
-    assert [tag for tag, process in drawn if process == str(os.getpid())] == ["here"]
-
-
 def end_by(signum: signal.Signals, flag: Path) -> Figure:
     """Ends the process that draws, the first time."""
     if not flag.exists():
@@ -129,7 +96,7 @@ def test_without_the_process_that_draws_the_training_goes_on(
     assert {path.name for path in tmp_path.iterdir()} == {"before.png", "flag"}
     (record,) = caplog.records
     assert record.getMessage().startswith("warning: the process that draws was lost")
-    painter.end()
+    painter.start_again()
     painter.paint("end", end, end_by, signal.SIGKILL, tmp_path / "flag")
     other.paint("of another run", tmp_path / "other.png", empty, 1)
     assert [tag for tag, _ in painter.finished(wait=True)] == ["end"]

@@ -116,7 +116,7 @@ class RunLogger(Logger):
     def log_end(self) -> None:
         """Say that what comes from now on is the result."""
         self.ended = True
-        self.painter.end()
+        self.painter.start_again()
 
     def log_result(
         self,

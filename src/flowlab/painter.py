@@ -40,28 +40,25 @@ class Painter:
     order in which they were asked for; an exception in drawing is raised there.
 
     A process that is killed, or that has not enough memory, is no reason to end a training: one
-    line says so, what was asked for is dropped, and so is what comes until `end`.
+    line says so, what was asked for is dropped, and so is what comes until `start_again`.
     """
 
     def __init__(self) -> None:
         self._pending: deque[tuple[Any, Path, Future[bytes]]] = deque()
-        self._drawn: set[Path] = set()
-        self._lost = self._ends = False
+        self._lost = False
 
-    def end(self) -> None:
-        """Say that what is asked for from now on will be waited for.
-
-        So this process draws some of it, and if the other was lost there is a new one.
-        """
-        self._ends, self._lost = True, False
+    def start_again(self) -> None:
+        """Try once more with a new process, if the last one was lost."""
+        self._lost = False
 
     def paint(self, tag: Any, path: Path, plot: Plot, *args: Any) -> None:
         """Draw plot(*args), save it at `path` and keep it for `finished` under `tag`."""
         if self._lost:
             return
-        # of a script, which that process does not know, or to be done sooner
-        if plot.__module__ == "__main__" or self._lends_a_hand(path):
-            self._pending.append((tag, path, _done(path, plot, args)))
+        if plot.__module__ == "__main__":  # which that process does not know
+            done: Future[bytes] = Future()
+            done.set_result(_paint(path, plot, args))
+            self._pending.append((tag, path, done))
             return
         try:
             self._pending.append((tag, path, _pool().submit(_paint, path, plot, args)))
@@ -75,19 +72,9 @@ class Painter:
             tag, path, future = self._pending.popleft()
             try:
                 done.append((tag, future.result()))
-                self._drawn.add(path)
             except (BrokenExecutor, MemoryError):
                 self._lose(path)
         return done
-
-    def _lends_a_hand(self, path: Path) -> bool:
-        """Whether a picture is drawn here, while the process has others to draw.
-
-        Only one that was drawn before and has shown that it can be, and not while that process has
-        an older one for the same file.
-        """
-        waiting = [other for _, other, picture in self._pending if not picture.done()]
-        return self._ends and len(waiting) > 1 and path in self._drawn and path not in waiting
 
     def cancel(self) -> None:
         """Drop what is not drawn yet."""
@@ -143,14 +130,10 @@ def _without_main() -> Iterator[None]:
 
 def _initialise() -> None:
     os.nice(5)  # where trainings fill all cores, pictures can wait
-    _ignore_zeros()
+    # numpy's, about the zeros of mplot3d's matrices on some processors
+    warnings.filterwarnings("ignore", "overflow encountered in dot")
     _leave_with_parent()
     atexit.register(os._exit, 0)  # at once: the program waits for this process at its end
-
-
-def _ignore_zeros() -> None:
-    """Ignore numpy's warning of the zeros of mplot3d's matrices on some processors."""
-    warnings.filterwarnings("ignore", "overflow encountered in dot")
 
 
 def _leave_with_parent() -> None:
@@ -173,15 +156,3 @@ def _paint(path: Path, plot: Plot, args: tuple[Any, ...]) -> bytes:
         drawn = png.getvalue()
     write_whole(path, drawn)
     return drawn
-
-
-def _done(path: Path, plot: Plot, args: tuple[Any, ...]) -> Future[bytes]:
-    """What a picture is that is drawn here and now."""
-    picture: Future[bytes] = Future()
-    with warnings.catch_warnings():
-        _ignore_zeros()
-        try:
-            picture.set_result(_paint(path, plot, args))
-        except Exception as error:
-            picture.set_exception(error)
-    return picture

@@ -80,8 +80,8 @@ class Replicates(nn.Module):
 
     def norms(self, gradients: Sequence[Tensor]) -> Tensor:
         """The norm of each flow's gradients, given those of all parameters: (R,)."""
-        rows = [gradient.reshape(self.num, -1) for gradient in gradients]
-        together: Tensor = torch.cat(rows, dim=1).norm(dim=1)
+        each = [gradient.reshape(self.num, -1).norm(dim=1) for gradient in gradients]
+        together: Tensor = torch.stack(each).norm(dim=0)
         return together
 
     def clip_(self, gradients: Sequence[Tensor], norms: Tensor, most: float) -> None:
