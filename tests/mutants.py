@@ -612,7 +612,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "networks: no second ReLU": Mutant(
         "test_coupling.py -k plain_networks",
-        ((NETS, "addmm(b2, hidden, w2).relu_()", "addmm(b2, hidden, w2)"),),
+        ((NETS, "F.linear(hidden, w2, b2).relu_()", "F.linear(hidden, w2, b2)"),),
     ),
     "networks: the hidden layers' first weights by the square": Mutant(
         "test_coupling.py -k start_as",

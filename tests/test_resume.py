@@ -291,11 +291,10 @@ def test_history_has_each_point_once_and_none_from_after_the_resume(tmp_path: Pa
         first.log_metrics({"val/nll": 10.0 + epoch, "epoch": epoch})
     first.log_result("trial", {"a": 1}, {"test/nll": 1.0}, 5)
     first.close()
-    time.sleep(1.1)  # for TensorBoard reads files in the order of the second in their names
     for folder in reversed(folders.values()):  # elsewhere and in place
         logger = RunLogger(folder, "a: 2", folders["first"], next_epoch=4)
         logger.log_metrics({"val/nll": 20.0, "epoch": 3})
-        time.sleep(1.1)  # and then of a number, as text
+        time.sleep(1.1)  # for TensorBoard reads files in the order of the second in their names
         logger.log_result("trial", {"a": 2}, {"test/nll": 2.0}, 5)
         logger.close()
         read = events(folder)

@@ -74,6 +74,8 @@ class RunLogger(Logger):
             for path in before.glob(EVENT_FILES):
                 if not path.name.endswith(RESULT):
                     shutil.copyfile(path, self.run_dir / path.name)
+        while list(self.run_dir.glob(f"events.*.{int(time.time())}.*")):
+            time.sleep(0.1)  # files are read in the order of their names, which tell the second
         purge_step = None if before is None else self.next_epoch
         writer = SummaryWriter(self.run_dir, purge_step=purge_step)
         writer.add_text("config", f"    {text}", self.next_epoch)

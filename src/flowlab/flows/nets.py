@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -22,7 +23,7 @@ class MLP(nn.Module):
         self.weights, self.biases = new_layers(sizes)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return mlp(x, context, *(weight.t() for weight in self.weights), *self.biases)
+        return mlp(x, context, *self.weights, *self.biases)
 
 
 def new_layers(sizes: Sequence[int]) -> tuple[nn.ParameterList, nn.ParameterList]:
@@ -48,11 +49,11 @@ def mlp(
     b2: Tensor,
     b3: Tensor,
 ) -> Tensor:
-    """The formula of `MLP`, of weights (num_in, num_out): a stack transposes all at once."""
+    """The formula of `MLP`."""
     inputs = x if context is None else torch.cat((x, context), dim=-1)
-    hidden = torch.addmm(b1, inputs, w1).relu_()
-    hidden = torch.addmm(b2, hidden, w2).relu_()
-    return torch.addmm(b3, hidden, w3)
+    hidden = F.linear(inputs, w1, b1).relu_()
+    hidden = F.linear(hidden, w2, b2).relu_()
+    return F.linear(hidden, w3, b3)
 
 
 class ConvNet(nn.Module):

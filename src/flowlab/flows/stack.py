@@ -65,15 +65,10 @@ class CouplingStack(Transform):
     def _nets(self) -> list[tuple[Tensor, ...]]:
         """The weights of each layer's MLP, as `mlp` takes them."""
         stacks = [
-            zip(*(_as_taken(w).unbind() for w in cast(nn.ParameterList, kind)), strict=True)
+            zip(*(weight.unbind() for weight in cast(nn.ParameterList, kind)), strict=True)
             for kind in self.weights
         ]
         return [next(stacks[kind]) for kind in self.kinds]
-
-
-def _as_taken(stacked: Tensor) -> Tensor:
-    """Weights (layers, num_out, num_in), or biases, as `mlp` takes those of a layer."""
-    return stacked.mT if stacked.dim() == 3 else stacked
 
 
 def _net(weights: tuple[Tensor, ...]) -> Callable[..., Tensor]:
