@@ -4,6 +4,7 @@ import multiprocessing as mp
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -115,6 +116,22 @@ def test_a_process_that_ended_between_two_pictures_is_as_lost(
     painter.paint("two", tmp_path / "two.png", empty, 1)
     assert painter.finished(wait=True) == []
     assert len(caplog.records) == 1
+
+
+def test_the_end_has_a_new_process_if_the_last_ended_unnoticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    painter = Painter()
+    painter.paint("one", tmp_path / "one.png", empty, 1)
+    painter.finished(wait=True)
+    (drawing,) = mp.active_children()
+    drawing.kill()
+    while not _pool()._broken:  # seen by the pool, but by no picture
+        time.sleep(0.01)
+    painter.start_again()
+    painter.paint("two", tmp_path / "two.png", empty, 1)
+    assert [tag for tag, _ in painter.finished(wait=True)] == ["two"]
+    assert not caplog.records
 
 
 def test_a_picture_that_needs_too_much_memory_ends_no_training(

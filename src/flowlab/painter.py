@@ -48,8 +48,13 @@ class Painter:
         self._lost = False
 
     def start_again(self) -> None:
-        """Try once more with a new process, if the last one was lost."""
+        """Try once more with a new process, if the last one was lost, or has ended unnoticed."""
         self._lost = False
+        try:
+            if _pool.cache_info().currsize:
+                _pool().submit(abs, 0)
+        except BrokenExecutor:
+            _stop()
 
     def paint(self, tag: Any, path: Path, plot: Plot, *args: Any) -> None:
         """Draw plot(*args), save it at `path` and keep it for `finished` under `tag`."""
@@ -91,9 +96,7 @@ class Painter:
         for each in (path, *(path for _, path, _ in self._pending)):
             clear_parts(each)
         self._pending.clear()
-        if _pool.cache_info().currsize:
-            _pool().shutdown(wait=False)
-            _pool.cache_clear()
+        _stop()
 
 
 def start() -> None:
@@ -115,6 +118,13 @@ def _pool() -> ProcessPoolExecutor:
     with signals.kept_from_children(), _without_main():
         pool.submit(gc.freeze)
     return pool
+
+
+def _stop() -> None:
+    """Do without the process, if there is one, so that the next picture starts another."""
+    if _pool.cache_info().currsize:
+        _pool().shutdown(wait=False)
+        _pool.cache_clear()
 
 
 @contextmanager
