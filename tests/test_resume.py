@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import signal
-import time
 import warnings
 import weakref
 import zipfile
@@ -22,6 +21,7 @@ import torch
 from conftest import NO_PICTURES, SHORT, Compose, Run, events
 from omegaconf import DictConfig
 from tensorboard.plugins.hparams import metadata
+from tensorboard.summary.writer import event_file_writer
 
 from flowlab.callbacks.picture import Picture
 from flowlab.errors import ConfigError, Finished, ModelFileError
@@ -282,7 +282,12 @@ def test_seconds_are_those_of_all_parts(quick: Compose, tmp_path: Path) -> None:
     assert 1000 < resumed["seconds"] < 1100
 
 
-def test_history_has_each_point_once_and_none_from_after_the_resume(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [7, 8, 9])
+def test_history_has_each_point_once_and_none_from_after_the_resume(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a file's number, which its name ends with, comes to 10: a text before 9."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(number))
     folders = {name: tmp_path / name for name in ("first", "second")}
     for folder in folders.values():
         folder.mkdir()
@@ -294,7 +299,6 @@ def test_history_has_each_point_once_and_none_from_after_the_resume(tmp_path: Pa
     for folder in reversed(folders.values()):  # elsewhere and in place
         logger = RunLogger(folder, "a: 2", folders["first"], next_epoch=4)
         logger.log_metrics({"val/nll": 20.0, "epoch": 3})
-        time.sleep(1.1)  # for TensorBoard reads files in the order of the second in their names
         logger.log_result("trial", {"a": 2}, {"test/nll": 2.0}, 5)
         logger.close()
         read = events(folder)

@@ -74,8 +74,7 @@ class RunLogger(Logger):
             for path in before.glob(EVENT_FILES):
                 if not path.name.endswith(RESULT):
                     shutil.copyfile(path, self.run_dir / path.name)
-        while list(self.run_dir.glob(f"events.*.{int(time.time())}.*")):
-            time.sleep(0.1)  # files are read in the order of their names, which tell the second
+        self._wait_for_a_later_name()
         purge_step = None if before is None else self.next_epoch
         writer = SummaryWriter(self.run_dir, purge_step=purge_step)
         writer.add_text("config", f"    {text}", self.next_epoch)
@@ -169,7 +168,17 @@ class RunLogger(Logger):
     def _result_writer(self) -> SummaryWriter:
         # after the last of the training, for TensorBoard reads one file after the other
         self.writer.flush()
+        self._wait_for_a_later_name()
         return SummaryWriter(self.run_dir, filename_suffix=RESULT)
+
+    def _wait_for_a_later_name(self) -> None:
+        """Have the next file of a run that goes on read last.
+
+        TensorBoard reads files in the order of their names, which tell the second, and one may
+        have it forget what it has read before.
+        """
+        while self.before and list(self.run_dir.glob(f"events.*.{int(time.time())}.*")):
+            time.sleep(0.1)
 
     def _add_finished_pictures(self, wait: bool = False) -> None:
         for (name, epoch, of_the_end), picture in self.painter.finished(wait):
