@@ -104,22 +104,9 @@ def test_without_the_process_that_draws_the_training_goes_on(
     assert [tag for tag, _ in other.finished(wait=True)] == ["of another run"]
 
 
-def test_a_process_that_ended_between_two_pictures_is_as_lost(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    painter = Painter()
-    painter.paint("one", tmp_path / "one.png", empty, 1)
-    painter.finished(wait=True)
-    (drawing,) = mp.active_children()
-    drawing.kill()
-    drawing.join()
-    painter.paint("two", tmp_path / "two.png", empty, 1)
-    assert painter.finished(wait=True) == []
-    assert len(caplog.records) == 1
-
-
-def test_the_end_has_a_new_process_if_the_last_ended_unnoticed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_a_process_that_ended_between_two_pictures_is_as_lost_and_new_at_the_end(
+    at_the_end: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     painter = Painter()
     painter.paint("one", tmp_path / "one.png", empty, 1)
@@ -128,10 +115,11 @@ def test_the_end_has_a_new_process_if_the_last_ended_unnoticed(
     drawing.kill()
     while not _pool()._broken:  # seen by the pool, but by no picture
         time.sleep(0.01)
-    painter.start_again()
+    if at_the_end:
+        painter.start_again()
     painter.paint("two", tmp_path / "two.png", empty, 1)
-    assert [tag for tag, _ in painter.finished(wait=True)] == ["two"]
-    assert not caplog.records
+    assert [tag for tag, _ in painter.finished(wait=True)] == (["two"] if at_the_end else [])
+    assert len(caplog.records) == (0 if at_the_end else 1)
 
 
 def test_a_picture_that_needs_too_much_memory_ends_no_training(

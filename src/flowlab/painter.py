@@ -52,7 +52,7 @@ class Painter:
         self._lost = False
         try:
             if _pool.cache_info().currsize:
-                _pool().submit(abs, 0)
+                _pool().submit(abs, 0)  # says whether it has
         except BrokenExecutor:
             _stop()
 
